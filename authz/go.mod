@@ -1,0 +1,3 @@
+module github.com/neonpanel/mcp-gateway/authz
+
+go 1.26

@@ -1,0 +1,3 @@
+module github.com/neonpanel/mcp-gateway/mcpbackend
+
+go 1.26

@@ -1,0 +1,3 @@
+module github.com/neonpanel/mcp-gateway/sandbox
+
+go 1.26
