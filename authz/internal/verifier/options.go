@@ -1,0 +1,141 @@
+package verifier
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// Mode says which forms of token are accepted.
+type Mode string
+
+const (
+	Auto   Mode = "auto"
+	JWT    Mode = "jwt"
+	Opaque Mode = "opaque"
+)
+
+// Options is everything a Verifier can be told. The zero value of a duration
+// or size means its default; Issuer is required. Each field names the setting
+// that feeds it.
+type Options struct {
+	// Issuer is the exact `iss` and the base of metadata discovery: HTTPS, or
+	// HTTP on loopback (NEONPANEL_ISSUER).
+	Issuer string
+	// JWKSURL replaces the metadata's jwks_uri and may then be of another
+	// origin (AUTHZ_JWKS_URL).
+	JWKSURL string
+	// Proxy and CAFile concern every call to the issuer; proxy variables of the
+	// environment do not (UPSTREAM_PROXY, UPSTREAM_CA_FILE).
+	Proxy  string
+	CAFile string
+
+	// Mode defaults to Auto (AUTHZ_TOKEN_MODE).
+	Mode Mode
+	// Algorithms defaults to RS256 (AUTHZ_ALGORITHMS).
+	Algorithms []string
+	// Audiences are the accepted `aud` values (AUTHZ_AUDIENCES).
+	Audiences []string
+	// AnyAudience: a token passes unless its audiences hold URLs of which none
+	// is in Audiences (AUTHZ_AUDIENCES=any).
+	AnyAudience bool
+	// ClientIDs are accepted in `aud` as well (AUTHZ_CLIENT_IDS).
+	ClientIDs []string
+	// ReportAudience: an audience that would be refused is only logged and
+	// counted (AUTHZ_AUDIENCE_MODE=report).
+	ReportAudience bool
+	// AllowMissingIssuer: a JWT needs no `iss`; one that is there must still be
+	// right (AUTHZ_ALLOW_MISSING_ISSUER).
+	AllowMissingIssuer bool
+	// Leeway is for `nbf`; default 30 s, negative means none (AUTHZ_LEEWAY).
+	Leeway time.Duration
+
+	// IntrospectionURL replaces the metadata's introspection_endpoint
+	// (AUTHZ_INTROSPECTION_URL). Introspection is on when IntrospectionClientID
+	// is set.
+	IntrospectionURL      string
+	IntrospectionClientID string
+	// IntrospectionClientSecret is asked before each call, so that a secret in
+	// a file can be changed while running.
+	IntrospectionClientSecret func() (string, error)
+	// IntrospectionInFlight bounds the calls under way at once; default 64.
+	IntrospectionInFlight int
+	// IntrospectJWT: a JWT that verified is introspected too, to see
+	// revocation.
+	IntrospectJWT bool
+
+	// AUTHZ_KEYS_REFRESH (5m), AUTHZ_KEYS_MAX_STALE (24h), AUTHZ_KEYS_COOLDOWN (10s).
+	KeysRefresh  time.Duration
+	KeysMaxStale time.Duration
+	KeysCooldown time.Duration
+
+	// AUTHZ_CACHE_MAX_TTL (5m), AUTHZ_CACHE_SIZE (100000).
+	CacheMaxTTL time.Duration
+	CacheSize   int
+
+	// DenyFile is the kill switch (AUTHZ_DENY_FILE); empty means none.
+	DenyFile string
+
+	// Transport replaces the HTTP transport made from Proxy and CAFile.
+	Transport http.RoundTripper
+	// Observer is told of every event worth counting; nil means nobody is.
+	Observer Observer
+	// Logger is for the operator; nil means silence.
+	Logger *slog.Logger
+}
+
+// Source says where a verdict came from.
+type Source string
+
+const (
+	FromCache         Source = "cache"
+	FromSignature     Source = "jwt"
+	FromIntrospection Source = "introspection"
+	// FromNowhere: refused before anything was asked.
+	FromNowhere Source = "none"
+)
+
+// Sources lists the closed set.
+func Sources() []Source {
+	return []Source{FromCache, FromSignature, FromIntrospection, FromNowhere}
+}
+
+// Call is a kind of request to the issuer.
+type Call string
+
+const (
+	CallMetadata      Call = "metadata"
+	CallKeys          Call = "keys"
+	CallIntrospection Call = "introspection"
+)
+
+// Calls lists the closed set.
+func Calls() []Call { return []Call{CallMetadata, CallKeys, CallIntrospection} }
+
+// Observer counts. Its methods are called on the hot path from many
+// goroutines, so they must be quick and must not block.
+type Observer interface {
+	// Verdict is told of each Verify: where the answer came from, and its
+	// reason, empty when the token was accepted.
+	Verdict(from Source, reason string)
+	// Called is told of each request to the issuer.
+	Called(what Call, failed bool, took time.Duration)
+	// AudienceReported is told of each token that AUTHZ_AUDIENCE_MODE=enforce
+	// would refuse.
+	AudienceReported(reason string)
+	// DenyFileRead is told of each (re)read of the deny file.
+	DenyFileRead(failed bool)
+}
+
+// Stats is a snapshot for gauges.
+type Stats struct {
+	// Keys is how many keys are trusted; KeysFetched is when they were fetched,
+	// zero if never.
+	Keys        int
+	KeysFetched time.Time
+	// Accepted and Refused are how many verdicts are cached.
+	Accepted int
+	Refused  int
+	// DenyFileBroken: the file in force is older than the one on disk.
+	DenyFileBroken bool
+}
