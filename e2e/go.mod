@@ -1,3 +1,5 @@
 module github.com/neonpanel/mcp-gateway/e2e
 
-go 1.26
+go 1.26.0
+
+require github.com/alecthomas/kong v1.17.0

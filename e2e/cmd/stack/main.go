@@ -1,3 +1,33 @@
+// Command stack runs the whole gateway on the local NeonPanel; `make run` and
+// `make token` call it.
 package main
 
-func main() {}
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+func main() {
+	var cli struct {
+		Run     runCmd     `cmd:"" help:"Start sandbox, authz, mcpbackend and Envoy in the foreground."`
+		Token   tokenCmd   `cmd:"" help:"Print a fresh access token of the running sandbox and nothing else."`
+		Janitor janitorCmd `cmd:"" hidden:""`
+	}
+	command := kong.Parse(&cli,
+		kong.Name("stack"),
+		kong.Description("Runs the NeonPanel MCP gateway on this machine, with a local NeonPanel behind it."),
+		kong.UsageOnError(),
+	)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	command.BindTo(ctx, (*context.Context)(nil))
+	if err := command.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "stack:", err)
+		os.Exit(1)
+	}
+}

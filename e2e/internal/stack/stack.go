@@ -1,0 +1,445 @@
+// Package stack runs the whole gateway on the local NeonPanel: sandbox, authz,
+// mcpbackend and Envoy, as the real binaries with their settings in environment
+// variables and nothing else.
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The parts, in the order in which they start; they stop in the reverse order,
+// so that Envoy is the first to go.
+const (
+	SandboxPart = "sandbox"
+	Authz       = "authz"
+	Backend     = "mcpbackend"
+	Envoy       = "envoy"
+)
+
+var parts = []string{SandboxPart, Authz, Backend, Envoy}
+
+const (
+	runtimePrefix = "neonpanel-"
+	// The longest path of a unix socket that Linux takes, without the final
+	// zero byte (unix(7)).
+	maxSocketPath = 107
+	longestSocket = "/mcpbackend/mcpbackend.sock"
+)
+
+func hasRuntimePrefix(name string) bool { return strings.HasPrefix(name, runtimePrefix) }
+
+// Options say how to run a stack. The zero value, with Bin set, runs one on
+// free ports with everything in a temporary directory.
+type Options struct {
+	// Bin is the directory of the binaries.
+	Bin string
+	// Port is where Envoy listens on 127.0.0.1; 0 picks a free one.
+	Port int
+	// Logs is where the parts' logs go; empty means the runtime directory.
+	Logs string
+	// State is the file in which other commands find this stack; empty means
+	// none.
+	State string
+	// Env holds further settings by part, such as
+	// {"authz": {"AUTHZ_STREAM_MAX=5s"}}; they win over the stack's own.
+	Env map[string][]string
+	// SandboxPort is where the sandbox should listen if that port is free.
+	SandboxPort int
+	// Progress, when set, is told what happens.
+	Progress func(format string, args ...any)
+}
+
+// Stack is a running gateway.
+type Stack struct {
+	// URL is the public URL, without a path.
+	URL string
+	// Issuer is the sandbox's issuer, and the base of its API.
+	Issuer string
+	// Sandbox controls the local NeonPanel.
+	Sandbox *Sandbox
+	// Dir is the runtime directory, with a directory for each owner's sockets.
+	Dir string
+
+	opts    Options
+	logs    string
+	spawner *spawner
+	janitor *janitor
+
+	mu        sync.Mutex
+	processes map[string]*process
+	stopped   bool
+	dead      chan error // gets the first death of a child that nobody stopped
+}
+
+// Start starts a stack and returns when it serves. When it fails nothing is
+// left behind. The context bounds the start only.
+func Start(ctx context.Context, opts Options) (_ *Stack, err error) {
+	progress := opts.Progress
+	if progress == nil {
+		progress = func(string, ...any) {}
+	}
+	if opts.Bin, err = filepath.Abs(opts.Bin); err != nil {
+		return nil, err
+	}
+	if err := findBinaries(opts.Bin); err != nil {
+		return nil, err
+	}
+	if opts.Port == 0 {
+		if opts.Port, err = freePort(); err != nil {
+			return nil, err
+		}
+	} else if err := checkPort(opts.Port); err != nil {
+		return nil, err
+	}
+	sandboxPort := opts.SandboxPort
+	if sandboxPort == 0 || sandboxPort == opts.Port || checkPort(sandboxPort) != nil {
+		if sandboxPort, err = freePort(); err != nil {
+			return nil, err
+		}
+	}
+
+	dir, err := runtimeDir()
+	if err != nil {
+		return nil, err
+	}
+	s := &Stack{
+		URL:       "http://127.0.0.1:" + strconv.Itoa(opts.Port),
+		Issuer:    "http://127.0.0.1:" + strconv.Itoa(sandboxPort),
+		Sandbox:   NewSandbox(filepath.Join(dir, SandboxPart, "control.sock")),
+		Dir:       dir,
+		opts:      opts,
+		logs:      opts.Logs,
+		spawner:   newSpawner(),
+		processes: map[string]*process{},
+		dead:      make(chan error, 1),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Stop())
+		}
+	}()
+	paths := []string{dir}
+	if opts.State != "" {
+		paths = append(paths, opts.State)
+	}
+	if s.janitor, err = startJanitor(filepath.Join(opts.Bin, "stack"), paths...); err != nil {
+		return nil, err
+	}
+	for _, part := range parts {
+		if err := os.Mkdir(filepath.Join(dir, part), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	if s.logs == "" {
+		s.logs = filepath.Join(dir, "logs")
+	}
+	if err := os.MkdirAll(s.logs, 0o700); err != nil {
+		return nil, err
+	}
+	for _, part := range parts {
+		if err := os.Remove(s.LogFile(part)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
+
+	progress("starting %s (logs in %s)", strings.Join(parts, ", "), s.logs)
+	if err := s.render(ctx); err != nil {
+		return nil, err
+	}
+	for _, part := range parts {
+		if err := s.StartPart(part); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.Ready(ctx, func(part string) { progress("%s is ready", part) }); err != nil {
+		return nil, err
+	}
+	if opts.State != "" {
+		state := State{PID: os.Getpid(), URL: s.URL, Issuer: s.Issuer, Control: s.Sandbox.socket, Logs: s.logs}
+		if err := state.write(opts.State); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// findBinaries names everything that is missing, at once.
+func findBinaries(bin string) error {
+	var missing []string
+	for _, name := range append([]string{"envoyconf", "stack"}, parts...) {
+		if _, err := exec.LookPath(filepath.Join(bin, name)); err != nil {
+			missing = append(missing, filepath.Join(bin, name))
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("missing %s: run `make build`", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// checkPort fails when something listens on the port already. Envoy would not
+// notice: it listens with SO_REUSEPORT, so a second one of the same user would
+// silently take half of the connections.
+func checkPort(port int) error {
+	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+	if err != nil {
+		if errors.Is(err, os.ErrPermission) {
+			return fmt.Errorf("port %d needs root: choose one above 1023 with PORT=", port)
+		}
+		return fmt.Errorf("port %d is in use: stop what listens there, or choose another with PORT=", port)
+	}
+	return l.Close()
+}
+
+// freePort picks a port below the range from which the kernel takes the local
+// ports of outgoing connections, so that none of them takes it meanwhile.
+func freePort() (int, error) {
+	for range 200 {
+		port := 11000 + rand.IntN(20000)
+		if checkPort(port) == nil {
+			return port, nil
+		}
+	}
+	return 0, errors.New("no free port between 11000 and 31000 on 127.0.0.1")
+}
+
+// runtimeDir makes a private directory whose sockets' paths are short enough.
+func runtimeDir() (string, error) {
+	for _, base := range []string{os.TempDir(), "/tmp"} {
+		dir, err := os.MkdirTemp(base, runtimePrefix)
+		if err != nil {
+			continue
+		}
+		if len(dir)+len(longestSocket) <= maxSocketPath {
+			return dir, nil
+		}
+		_ = os.Remove(dir)
+	}
+	return "", errors.New("no directory for the sockets: neither TMPDIR nor /tmp is writable and short enough")
+}
+
+// Socket returns the path of a socket in the directory of its owner.
+func (s *Stack) Socket(owner, name string) string { return filepath.Join(s.Dir, owner, name+".sock") }
+
+// LogFile returns the path of the log of a part.
+func (s *Stack) LogFile(part string) string { return filepath.Join(s.logs, part+".log") }
+
+// environment is everything that a part finds in its environment.
+func (s *Stack) environment(part string) []string {
+	unix := func(owner, name string) string { return "unix:" + s.Socket(owner, name) }
+	var env []string
+	switch part {
+	case SandboxPart:
+		env = []string{
+			"SANDBOX_LISTEN=" + strings.TrimPrefix(s.Issuer, "http://"),
+			"SANDBOX_ISSUER=" + s.Issuer,
+			"SANDBOX_RESOURCES=" + strings.Join([]string{s.URL + "/mcp", s.URL, s.URL + "/sse", s.URL + "/sse/"}, ","),
+			"SANDBOX_CONTROL_LISTEN=" + unix(SandboxPart, "control"),
+		}
+	case Authz:
+		env = []string{
+			"PUBLIC_URL=" + s.URL,
+			"NEONPANEL_ISSUER=" + s.Issuer,
+			"AUTHZ_LISTEN=" + unix(Authz, "authz"),
+			"AUTHZ_DISCOVERY_LISTEN=" + unix(Authz, "discovery"),
+			"AUTHZ_OPS_LISTEN=" + unix(Authz, "ops"),
+		}
+	case Backend:
+		env = []string{
+			"PUBLIC_URL=" + s.URL,
+			"NEONPANEL_API_URL=" + s.Issuer,
+			"MCPBACKEND_LISTEN=" + unix(Backend, "mcpbackend"),
+			"MCPBACKEND_OPS_LISTEN=" + unix(Backend, "ops"),
+		}
+	case "envoyconf":
+		env = []string{
+			"PUBLIC_URL=" + s.URL,
+			"EDGE_LISTEN=" + strings.TrimPrefix(s.URL, "http://"),
+			"EDGE_AUTHZ=" + unix(Authz, "authz"),
+			"EDGE_DISCOVERY=" + unix(Authz, "discovery"),
+			"EDGE_BACKEND=" + unix(Backend, "mcpbackend"),
+			"EDGE_ADMIN=" + unix(Envoy, "admin"),
+		}
+	}
+	return append(env, s.opts.Env[part]...)
+}
+
+// render writes Envoy's bootstrap.
+func (s *Stack) render(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(s.opts.Bin, "envoyconf"), "render")
+	cmd.Env = s.environment("envoyconf")
+	var problem strings.Builder
+	cmd.Stderr = &problem
+	bootstrap, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("envoyconf render: %w\n%s", err, problem.String())
+	}
+	return os.WriteFile(s.bootstrap(), bootstrap, 0o600)
+}
+
+func (s *Stack) bootstrap() string { return filepath.Join(s.Dir, Envoy, "bootstrap.yaml") }
+
+// StartPart starts a part that does not run, and does not wait for it.
+func (s *Stack) StartPart(part string) error {
+	var args []string
+	switch part {
+	case Envoy:
+		args = []string{
+			"--config-path", s.bootstrap(),
+			"--concurrency", "1",
+			"--disable-hot-restart",
+			"--log-level", "warning",
+		}
+	default:
+		args = []string{"serve"}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return errors.New("the stack is stopped")
+	}
+	p, err := s.spawner.spawn(part, filepath.Join(s.opts.Bin, part), args, s.environment(part), s.Dir, s.LogFile(part))
+	if err != nil {
+		return err
+	}
+	s.processes[part] = p
+	go func() {
+		<-p.done
+		select {
+		case <-p.wanted:
+		default:
+			select {
+			case s.dead <- p.died():
+			default:
+			}
+		}
+	}()
+	return nil
+}
+
+// StopPart asks a part to end and waits until it has.
+func (s *Stack) StopPart(part string) {
+	if p := s.process(part); p != nil {
+		p.stop(5 * time.Second)
+	}
+}
+
+// KillPart ends a part as a crash would.
+func (s *Stack) KillPart(part string) {
+	if p := s.process(part); p != nil {
+		p.kill()
+	}
+}
+
+// PID returns the process id of a part.
+func (s *Stack) PID(part string) int { return s.process(part).pid() }
+
+func (s *Stack) process(part string) *process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.processes[part]
+}
+
+// Dead gets the death of a part that nobody stopped.
+func (s *Stack) Dead() <-chan error { return s.dead }
+
+// Ready waits until every part says that it is ready and the edge serves. It
+// gives up when a part dies.
+func (s *Stack) Ready(ctx context.Context, ready func(part string)) error {
+	probes := []struct {
+		part   string
+		client *http.Client
+		url    string
+	}{
+		{SandboxPart, s.Sandbox.client, "http://sandbox/healthz"},
+		{Authz, unixClient(s.Socket(Authz, "ops")), "http://authz/readyz"},
+		{Backend, unixClient(s.Socket(Backend, "ops")), "http://mcpbackend/readyz"},
+		{Envoy, &http.Client{Transport: &http.Transport{}}, s.URL + "/health"},
+	}
+	for _, p := range probes {
+		last := errors.New("no answer")
+		for {
+			attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
+			err := probe(attempt, p.client, p.url)
+			cancel()
+			if err == nil {
+				p.client.CloseIdleConnections()
+				if ready != nil {
+					ready(p.part)
+				}
+				break
+			}
+			if ctx.Err() == nil {
+				last = err
+			}
+			select {
+			case death := <-s.dead:
+				return death
+			case <-ctx.Done():
+				if errors.Is(ctx.Err(), context.Canceled) {
+					return ctx.Err()
+				}
+				return fmt.Errorf("%s did not become ready: %w; its last lines:\n%s", p.part, last, tail(s.LogFile(p.part), 12))
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+func probe(ctx context.Context, client *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
+	}
+	return nil
+}
+
+// Stop ends everything, Envoy first, and removes sockets and state. It may be
+// called more than once.
+func (s *Stack) Stop() error {
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return nil
+	}
+	s.stopped = true
+	running := s.processes
+	s.mu.Unlock()
+	for _, part := range slices.Backward(parts) {
+		if p := running[part]; p != nil {
+			p.stop(5 * time.Second)
+		}
+	}
+	s.spawner.close()
+	if s.janitor != nil {
+		return s.janitor.finish()
+	}
+	return os.RemoveAll(s.Dir)
+}
