@@ -1,0 +1,130 @@
+package bootstrap
+
+import (
+	"fmt"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+)
+
+// reply is one of Envoy's own errors as a client sees it.
+type reply struct {
+	status      uint32
+	code        string
+	description string
+	retryAfter  string
+}
+
+// localReplies gives every error that Envoy itself makes the shape of authz's. The reason inside
+// Envoy (response code details) names sockets and goes to the log only.
+func (b *builder) localReplies() *hcmv3.LocalReplyConfig {
+	config := &hcmv3.LocalReplyConfig{}
+	// A reply of authz, and one that the route table wrote, stand as they are. authz being down is
+	// not among them: its details are ext_authz_error.
+	for _, details := range []string{"ext_authz_denied", "direct_response"} {
+		config.Mappers = append(config.Mappers, &hcmv3.ResponseMapper{Filter: b.when(fmt.Sprintf("response.code_details == '%s'", details))})
+	}
+	for _, r := range []reply{
+		{status: 404, code: "not_found", description: "There is nothing at this path."},
+		{status: 408, code: "request_timeout", description: "The request was not complete in time; send it again."},
+		{status: 413, code: "payload_too_large", description: fmt.Sprintf("The request body is larger than %d bytes.", b.MaxBody)},
+		{status: 429, code: "too_many_requests", description: "Too many requests; wait and try again.", retryAfter: "1"},
+		{status: 431, code: "headers_too_large", description: "The request headers are too large or too many."},
+		{status: 502, code: "bad_gateway", description: "The service behind the gateway gave no valid answer; try again."},
+		{status: 503, code: "temporarily_unavailable", description: "The service is not available at the moment; try again.", retryAfter: "2"},
+		{status: 504, code: "gateway_timeout", description: "The service behind the gateway did not answer in time; try again."},
+	} {
+		config.Mappers = append(config.Mappers, b.mapper(fmt.Sprintf("response.code == %d", r.status), r))
+	}
+	config.Mappers = append(config.Mappers,
+		b.mapper("response.code >= 400 && response.code < 500", reply{code: "invalid_request", description: "The request is not valid HTTP for this server."}),
+		b.mapper("response.code >= 500", reply{code: "server_error", description: "The gateway failed; try again, and report the request_id if it persists."}),
+	)
+	return config
+}
+
+func (b *builder) mapper(expression string, r reply) *hcmv3.ResponseMapper {
+	headers := []*corev3.HeaderValueOption{setHeader("cache-control", "no-store")}
+	if b.AnyOrigin {
+		// Also for a request refused before it had a route. With a list of origins only the route
+		// table has checked them, and the cors filter adds these after it.
+		headers = append(headers, corsHeaders()...)
+	}
+	if r.retryAfter != "" {
+		headers = append(headers, setHeader("retry-after", r.retryAfter))
+	}
+	return &hcmv3.ResponseMapper{
+		Filter:             b.when(expression),
+		Body:               inline(r.description),
+		BodyFormatOverride: errorBody(r.code),
+		HeadersToAdd:       headers,
+	}
+}
+
+// errorBody is the JSON of an error, as authz's and mcpbackend's (RFC 6750 §3 names the fields);
+// the description is the reply's body.
+func errorBody(code string) *corev3.SubstitutionFormatString {
+	return &corev3.SubstitutionFormatString{
+		ContentType:     "application/json",
+		OmitEmptyValues: true,
+		Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: jsonObject(map[string]string{
+			"error":             code,
+			"error_description": "%LOCAL_REPLY_BODY%",
+			"request_id":        "%REQUEST_HEADER(X-REQUEST-ID)%",
+		})},
+	}
+}
+
+func inline(text string) *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: text}}
+}
+
+// when is a condition on the response in CEL.
+func (b *builder) when(expression string) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{ExtensionFilter: &accesslogv3.ExtensionFilter{
+		Name:       "envoy.access_loggers.extension_filters.cel",
+		ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{TypedConfig: b.pack(&celv3.ExpressionFilter{Expression: expression})},
+	}}}
+}
+
+// accessLog is one JSON line per request: who, what, how it ended and why. No query (it may hold
+// a secret), no body, no header that carries a credential.
+func (b *builder) accessLog() []*accesslogv3.AccessLog {
+	const verdict = "%DYNAMIC_METADATA(" + extAuthzFilter + ":"
+	line := jsonObject(map[string]string{
+		"ts":          "%START_TIME%",
+		"request_id":  "%REQUEST_HEADER(X-REQUEST-ID)%",
+		"client":      "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+		"host":        "%REQUEST_HEADER(:AUTHORITY):128%",
+		"method":      "%REQUEST_HEADER(:METHOD)%",
+		"path":        "%PATH(NQ:PATH):256%",
+		"protocol":    "%PROTOCOL%",
+		"user_agent":  "%REQUEST_HEADER(USER-AGENT):128%",
+		"route":       "%ROUTE_NAME%",
+		"code":        "%RESPONSE_CODE%",
+		"flags":       "%RESPONSE_FLAGS%",
+		"details":     "%RESPONSE_CODE_DETAILS%",
+		"duration_ms": "%DURATION%",
+		"upstream_ms": "%RESPONSE_DURATION%",
+		"authz_us":    "%FILTER_STATE(" + extAuthzFilter + ":FIELD:latency_us)%",
+		"bytes_in":    "%BYTES_RECEIVED%",
+		"bytes_out":   "%BYTES_SENT%",
+		"decision":    verdict + "decision)%",
+		"reason":      verdict + "reason)%",
+		"auth":        verdict + "auth)%",
+		"subject":     verdict + "subject)%",
+		"client_id":   verdict + "client_id)%",
+	})
+	return []*accesslogv3.AccessLog{{
+		Name: "envoy.access_loggers.stdout",
+		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: b.pack(&streamv3.StdoutAccessLog{
+			AccessLogFormat: &streamv3.StdoutAccessLog_LogFormat{LogFormat: &corev3.SubstitutionFormatString{
+				OmitEmptyValues: true,
+				Format:          &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: line},
+			}},
+		})},
+	}}
+}

@@ -1,0 +1,321 @@
+// Package settings turns flags and environment variables into a checked description of the edge.
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Settings are the raw values. They stay strings until Parse, so that all faults are found together.
+type Settings struct {
+	PublicURL string `name:"public-url" env:"PUBLIC_URL" placeholder:"URL" help:"The gateway's own origin, as clients see it, such as https://mcp.neonpanel.com. Required. HTTPS, or HTTP on a loopback host."`
+
+	Listen      string `name:"edge-listen" env:"EDGE_LISTEN" default:"0.0.0.0:8080" placeholder:"IP:PORT" help:"Where Envoy listens for clients (${default})."`
+	Hosts       string `name:"edge-hosts" env:"EDGE_HOSTS" placeholder:"HOST,…" help:"Further host names, without port, that requests may be addressed to. Any other Host gets 421."`
+	CORSOrigins string `name:"edge-cors-origins" env:"EDGE_CORS_ORIGINS" default:"*" placeholder:"ORIGIN,…" help:"Origins whose pages may call the gateway, or * for any (${default}). With a list, requests from other origins get 403."`
+	TrustedHops string `name:"edge-trusted-hops" env:"EDGE_TRUSTED_HOPS" default:"0" placeholder:"N" help:"HTTP proxies in front of Envoy that append to X-Forwarded-For (${default}); 1 behind an AWS ALB."`
+
+	TLSCert string `name:"edge-tls-cert" env:"EDGE_TLS_CERT" placeholder:"FILE" help:"Certificate chain in PEM. With --edge-tls-key, Envoy serves HTTPS (TLS 1.2 and 1.3, HTTP/2) and re-reads both files when they change."`
+	TLSKey  string `name:"edge-tls-key" env:"EDGE_TLS_KEY" placeholder:"FILE" help:"Private key in PEM."`
+	TLSSDS  string `name:"edge-tls-sds" env:"EDGE_TLS_SDS" default:"/run/neonpanel/envoy/tls.yaml" placeholder:"FILE" help:"With TLS, the file that render writes beside the bootstrap: Envoy watches certificates only when such a resource file names them (${default})."`
+
+	MaxBody        string `name:"edge-max-body" env:"EDGE_MAX_BODY" default:"4MiB" placeholder:"SIZE" help:"Largest request body (${default}); more gets 413."`
+	MaxConnections string `name:"edge-max-connections" env:"EDGE_MAX_CONNECTIONS" default:"20000" placeholder:"N" help:"Client connections, and open requests to each upstream (${default}). An open stream holds one of each and two file descriptors."`
+	MaxHeap        string `name:"edge-max-heap" env:"EDGE_MAX_HEAP" default:"1GiB" placeholder:"SIZE" help:"Memory at which Envoy stops accepting requests (${default}); set it below the container's limit."`
+
+	Authz     string `name:"edge-authz" env:"EDGE_AUTHZ" default:"unix:/run/neonpanel/authz/authz.sock" placeholder:"ADDRESS" help:"authz's gRPC service (${default}). Addresses are unix:/path or a loopback IP:PORT."`
+	Discovery string `name:"edge-discovery" env:"EDGE_DISCOVERY" default:"unix:/run/neonpanel/authz/discovery.sock" placeholder:"ADDRESS" help:"authz's OAuth documents (${default})."`
+	Backend   string `name:"edge-backend" env:"EDGE_BACKEND" default:"unix:/run/neonpanel/mcpbackend/mcpbackend.sock" placeholder:"ADDRESS" help:"mcpbackend (${default})."`
+	Admin     string `name:"edge-admin" env:"EDGE_ADMIN" placeholder:"ADDRESS" help:"Envoy's admin interface, limited to readiness, statistics and draining; empty is off."`
+
+	NodeID string `name:"edge-node-id" env:"EDGE_NODE_ID" default:"neonpanel-mcp-edge" placeholder:"NAME" help:"Envoy's node id, in its statistics and traces (${default})."`
+}
+
+// Edge is what the settings mean, checked.
+type Edge struct {
+	PublicURL string   // origin, without a trailing slash
+	Hosts     []string // every accepted host, without port; an IPv6 address in brackets
+	Listen    Address
+	TLS       *TLS // nil: plain HTTP
+
+	// AnyOrigin is the open CORS policy; else only Origins may call, and the gateway's own.
+	AnyOrigin bool
+	Origins   []string
+
+	TrustedHops    uint32
+	MaxBody        uint64
+	MaxConnections uint32
+	MaxHeap        uint64
+
+	Authz, Discovery, Backend Address
+	Admin                     *Address // nil: off
+	NodeID                    string
+}
+
+// TLS names the certificate files and the SDS resource file that makes Envoy watch them.
+type TLS struct{ Cert, Key, SDS string }
+
+// Address is a unix socket (Path) or an IP address and port.
+type Address struct {
+	Path string
+	IP   netip.Addr
+	Port uint32
+}
+
+// loopbackHosts count as one: whoever may use one of them may use all.
+var loopbackHosts = []string{"localhost", "127.0.0.1", "[::1]"}
+
+var (
+	hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*$`)
+	nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`)
+)
+
+// faults collects what is wrong, each with the setting's name.
+type faults []error
+
+func (f *faults) add(setting, format string, args ...any) {
+	*f = append(*f, fmt.Errorf("%s: %s", setting, fmt.Sprintf(format, args...)))
+}
+
+// Parse checks every setting and returns all faults at once.
+func (s Settings) Parse() (Edge, error) {
+	var f faults
+	e := Edge{}
+
+	var publicHost string
+	e.PublicURL, publicHost = parseOrigin(&f, "PUBLIC_URL", s.PublicURL, true)
+	e.Hosts = parseHosts(&f, publicHost, s.Hosts)
+	e.Listen = parseListen(&f, s.Listen)
+	e.TLS = parseTLS(&f, s)
+	e.AnyOrigin, e.Origins = parseOrigins(&f, s.CORSOrigins, e.PublicURL)
+
+	e.TrustedHops = uint32(parseCount(&f, "EDGE_TRUSTED_HOPS", s.TrustedHops, 0, 16))
+	e.MaxConnections = uint32(parseCount(&f, "EDGE_MAX_CONNECTIONS", s.MaxConnections, 16, 1_000_000))
+	e.MaxBody = parseSize(&f, "EDGE_MAX_BODY", s.MaxBody, 1<<10, 1<<30)
+	e.MaxHeap = parseSize(&f, "EDGE_MAX_HEAP", s.MaxHeap, 64<<20, 1<<40)
+
+	e.Authz = parseUpstream(&f, "EDGE_AUTHZ", s.Authz)
+	e.Discovery = parseUpstream(&f, "EDGE_DISCOVERY", s.Discovery)
+	e.Backend = parseUpstream(&f, "EDGE_BACKEND", s.Backend)
+	if s.Admin != "" {
+		admin := parseUpstream(&f, "EDGE_ADMIN", s.Admin)
+		e.Admin = &admin
+	}
+	if e.NodeID = s.NodeID; !nodeName.MatchString(s.NodeID) {
+		f.add("EDGE_NODE_ID", "%q is not a plain name of letters, digits and . _ : / -", s.NodeID)
+	}
+	return e, errors.Join(f...)
+}
+
+// parseOrigin accepts scheme://host[:port]. The gateway's own must be HTTPS or loopback, because
+// bearer tokens travel to it (RFC 6750 §5.3).
+func parseOrigin(f *faults, setting, value string, own bool) (origin, host string) {
+	if value == "" {
+		f.add(setting, "required, such as https://mcp.neonpanel.com")
+		return "", ""
+	}
+	u, err := url.Parse(value)
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
+		f.add(setting, "%q is not an origin such as https://mcp.neonpanel.com", value)
+		return "", ""
+	case u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		f.add(setting, "%q must be scheme, host and port only", value)
+		return "", ""
+	}
+	host, ok := canonicalHost(u.Hostname())
+	if !ok {
+		f.add(setting, "%q has no valid host", value)
+		return "", ""
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			f.add(setting, "%q has no valid port", value)
+			return "", ""
+		}
+	} else if strings.HasSuffix(u.Host, ":") {
+		f.add(setting, "%q ends in a colon without a port", value)
+		return "", ""
+	}
+	if own && u.Scheme == "http" && !isLoopback(host) {
+		f.add(setting, "%q must use https; http is for a loopback host only", value)
+	}
+	origin = u.Scheme + "://" + host
+	// Browsers leave the default port out of Origin (RFC 6454 §6.2).
+	if p := u.Port(); p != "" && !(u.Scheme == "https" && p == "443") && !(u.Scheme == "http" && p == "80") {
+		origin += ":" + p
+	}
+	return origin, host
+}
+
+// canonicalHost lower-cases a name and brackets an IPv6 address.
+func canonicalHost(host string) (string, bool) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if ip.Zone() != "" {
+			return "", false
+		}
+		if ip.Is6() {
+			return "[" + ip.String() + "]", true
+		}
+		return ip.String(), true
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return host, len(host) <= 253 && hostName.MatchString(host)
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && ip.IsLoopback()
+}
+
+func parseHosts(f *faults, publicHost, list string) []string {
+	var hosts []string
+	add := func(host string) {
+		if host != "" && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	add(publicHost)
+	for _, item := range split(list) {
+		host, ok := canonicalHost(strings.Trim(item, "[]"))
+		if !ok {
+			f.add("EDGE_HOSTS", "%q is not a host name or IP address; leave out scheme, port and wildcards", item)
+			continue
+		}
+		add(host)
+	}
+	if slices.ContainsFunc(hosts, isLoopback) {
+		for _, host := range loopbackHosts {
+			add(host)
+		}
+	}
+	return hosts
+}
+
+func parseOrigins(f *faults, list, own string) (anyOrigin bool, origins []string) {
+	items := split(list)
+	switch {
+	case len(items) == 0:
+		f.add("EDGE_CORS_ORIGINS", "must be * or a list of origins such as https://chatgpt.com")
+		return false, nil
+	case len(items) == 1 && items[0] == "*":
+		return true, nil
+	}
+	if own != "" {
+		origins = append(origins, own)
+	}
+	for _, item := range items {
+		if strings.Contains(item, "*") {
+			f.add("EDGE_CORS_ORIGINS", "%q: a wildcard must stand alone", item)
+			continue
+		}
+		origin, _ := parseOrigin(f, "EDGE_CORS_ORIGINS", item, false)
+		if origin != "" && !slices.Contains(origins, origin) {
+			origins = append(origins, origin)
+		}
+	}
+	return false, origins
+}
+
+func parseListen(f *faults, value string) Address {
+	ip, port, ok := parseIPPort(value, 0)
+	if !ok {
+		f.add("EDGE_LISTEN", "%q is not an IP address and port such as 0.0.0.0:8080 or [::]:8080 (port 0: any free one)", value)
+	}
+	return Address{IP: ip, Port: port}
+}
+
+// parseUpstream accepts what cannot leave the machine: whoever reached an upstream past Envoy
+// could send identity headers of its own.
+func parseUpstream(f *faults, setting, value string) Address {
+	if path, ok := strings.CutPrefix(value, "unix:"); ok {
+		switch {
+		case !filepath.IsAbs(path) || filepath.Clean(path) != path:
+			f.add(setting, "%q must be unix: and a clean absolute path", value)
+		case len(path) > 107: // sun_path, with its final zero
+			f.add(setting, "the socket path has %d bytes, but only 107 are possible", len(path))
+		}
+		return Address{Path: path}
+	}
+	ip, port, ok := parseIPPort(value, 1)
+	switch {
+	case !ok:
+		f.add(setting, "%q is neither unix:/path nor an IP address and port such as 127.0.0.1:9001", value)
+	case !ip.IsLoopback():
+		f.add(setting, "%q is not loopback; use a unix socket, or 127.0.0.1", value)
+	}
+	return Address{IP: ip, Port: port}
+}
+
+func parseIPPort(value string, minPort uint64) (netip.Addr, uint32, bool) {
+	if rest, ok := strings.CutPrefix(value, "localhost:"); ok {
+		value = "127.0.0.1:" + rest
+	}
+	ap, err := netip.ParseAddrPort(value)
+	if err != nil || uint64(ap.Port()) < minPort || ap.Addr().Zone() != "" {
+		return netip.Addr{}, 0, false
+	}
+	return ap.Addr(), uint32(ap.Port()), true
+}
+
+func parseTLS(f *faults, s Settings) *TLS {
+	if s.TLSCert == "" && s.TLSKey == "" {
+		return nil
+	}
+	for _, file := range []struct{ setting, path string }{
+		{"EDGE_TLS_CERT", s.TLSCert}, {"EDGE_TLS_KEY", s.TLSKey}, {"EDGE_TLS_SDS", s.TLSSDS},
+	} {
+		switch {
+		case file.path == "":
+			f.add(file.setting, "needed too: TLS takes EDGE_TLS_CERT, EDGE_TLS_KEY and EDGE_TLS_SDS")
+		case !filepath.IsAbs(file.path):
+			f.add(file.setting, "%q must be an absolute path, because Envoy reads it from its own directory", file.path)
+		}
+	}
+	return &TLS{Cert: s.TLSCert, Key: s.TLSKey, SDS: s.TLSSDS}
+}
+
+func parseCount(f *faults, setting, value string, low, high uint64) uint64 {
+	n, err := strconv.ParseUint(value, 10, 64)
+	if err != nil || n < low || n > high {
+		f.add(setting, "%q is not a number from %d to %d", value, low, high)
+		return low
+	}
+	return n
+}
+
+// parseSize reads a number of bytes, or one with KiB, MiB or GiB.
+func parseSize(f *faults, setting, value string, low, high uint64) uint64 {
+	digits, shift := value, 0
+	for suffix, bits := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30} {
+		if d, ok := strings.CutSuffix(value, suffix); ok {
+			digits, shift = strings.TrimSpace(d), bits
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 32)
+	if err != nil || n<<shift < low || n<<shift > high {
+		f.add(setting, "%q is not a size from %d to %d bytes, such as 4MiB or 65536", value, low, high)
+		return low
+	}
+	return n << shift
+}
+
+func split(list string) []string {
+	var items []string
+	for _, item := range strings.Split(list, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
+}
