@@ -2,7 +2,10 @@
 // overlay into tools. It makes no calls and knows nothing of MCP or HTTP.
 package catalogue
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Tool is one operation of the NeonPanel API as a model sees it.
 type Tool struct {
@@ -27,12 +30,75 @@ type Tool struct {
 	Operation Operation
 }
 
-// Operation says how to call the NeonPanel API.
+// Operation says how to call the NeonPanel API. It is shared by every copy of
+// its tool and must not be changed.
 type Operation struct {
 	// ID is the operationId of the OpenAPI document.
 	ID string
 	// Method is an HTTP method.
 	Method string
 	// Path is the template, such as /api/v1/companies/{companyUuid}/warehouses.
+	// A parameter always fills a whole segment.
 	Path string
+	// Parameters are the arguments, in the order in which they are documented.
+	Parameters []Parameter
+	// Upload is set when the body is a file.
+	Upload *Upload
+	// Next is set when an answer of 202 asks for a later call.
+	Next *Next
+}
+
+// Location is the part of the request that an argument goes to.
+type Location string
+
+// The places of arguments.
+const (
+	InPath  Location = "path"
+	InQuery Location = "query"
+	// InBody is a member of a JSON object.
+	InBody Location = "body"
+	// AsBody is the whole JSON body.
+	AsBody Location = "whole-body"
+	// InUpload is an argument that [Upload] names.
+	InUpload Location = "upload"
+)
+
+// Parameter is one argument of a tool.
+type Parameter struct {
+	// Argument is its name for the model, Name its name for the API.
+	Argument, Name string
+	In             Location
+	Required       bool
+	// Hidden arguments are not the model's: their default is sent.
+	Hidden bool
+	Schema *Schema
+}
+
+// Upload says how a file reaches the API: as bytes, or as a link that the API
+// fetches itself.
+type Upload struct {
+	// MediaType is that of the file, and the Content-Type of the bytes.
+	MediaType string
+	// Magic is what the bytes must begin with.
+	Magic string
+	// MaxBytes is the largest file, decoded.
+	MaxBytes int
+	// Query is the query parameter for the file's name.
+	Query string
+	// Object is the JSON member that holds {name, link}.
+	Object string
+	// NameArgument, LinkArgument and ContentArgument are arguments of the tool.
+	NameArgument, LinkArgument, ContentArgument string
+}
+
+// Next says what to call after an answer that is not final (202).
+type Next struct {
+	// Tool is the name of a tool.
+	Tool string
+	// Wait applies when the API does not say when.
+	Wait time.Duration
+	// Keep are arguments that both tools share.
+	Keep []string
+	// Take are arguments that come from a member of the answer, by argument.
+	Take map[string]string
 }

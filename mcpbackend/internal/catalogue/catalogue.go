@@ -1,0 +1,152 @@
+package catalogue
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// Names of sets that are not toolsets of single tools.
+const (
+	// AllTools is every tool.
+	AllTools = "all"
+	// ReadTools is every tool that changes nothing.
+	ReadTools = "reads"
+	// OtherTools is the toolset of operations that the overlay does not know.
+	OtherTools = "other"
+)
+
+// DefaultToolsets are in force when none are named: updates and deletes have to
+// be asked for.
+func DefaultToolsets() []string { return []string{ReadTools, "import"} }
+
+// Options are the choices of a deployment.
+type Options struct {
+	// APIURL is the base of the REST API: the server that the served document
+	// names.
+	APIURL string
+	// Toolsets are names of toolsets, [ReadTools] or [AllTools]; none means
+	// [DefaultToolsets].
+	Toolsets []string
+	// ReadOnly leaves out every tool that changes something, whatever Toolsets
+	// says.
+	ReadOnly bool
+}
+
+// Catalogue holds the tools of one document. It never changes.
+type Catalogue struct {
+	tools    []Tool
+	byName   map[string]int
+	yaml     []byte
+	json     []byte
+	title    string
+	version  string
+	warnings []string
+}
+
+// Tools are all tools, sorted by name. Callers must not change the slice.
+func (c *Catalogue) Tools() []Tool { return c.tools }
+
+// Lookup finds a tool by its name.
+func (c *Catalogue) Lookup(name string) (Tool, bool) {
+	i, ok := c.byName[name]
+	if !ok {
+		return Tool{}, false
+	}
+	return c.tools[i], true
+}
+
+// DocumentJSON is the OpenAPI document that the tools come from, for
+// publication. Callers must not change it.
+func (c *Catalogue) DocumentJSON() []byte { return c.json }
+
+// DocumentYAML is the same document as YAML.
+func (c *Catalogue) DocumentYAML() []byte { return c.yaml }
+
+// Title is the title of the document.
+func (c *Catalogue) Title() string { return c.title }
+
+// Version is the version of the document.
+func (c *Catalogue) Version() string { return c.version }
+
+// Warnings are findings of [Load] that cost an operation its tool, or a tool
+// some of its text, but not the whole catalogue.
+func (c *Catalogue) Warnings() []string { return c.warnings }
+
+// Load makes a catalogue from an OpenAPI 3.1 document and an Overlay 1.0
+// document. An operation that the overlay does not know becomes a tool too,
+// named after its operationId, with what its method says about safety. Nothing
+// outside the two documents is read: no file, no URL.
+func Load(document, overlay []byte, options Options) (*Catalogue, error) {
+	source, err := parse(document, overlay)
+	if err != nil {
+		return nil, err
+	}
+	c := &Catalogue{
+		title:    source.title,
+		version:  source.version,
+		warnings: source.warnings,
+	}
+	if c.yaml, c.json, err = publish(document, options.APIURL); err != nil {
+		return nil, err
+	}
+	tools, err := choose(source.tools, options)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(tools, func(a, b Tool) int { return cmp.Compare(a.Name, b.Name) })
+	c.byName = make(map[string]int, len(tools))
+	for i, tool := range tools {
+		if _, taken := c.byName[tool.Name]; taken {
+			return nil, fmt.Errorf("two operations give the tool name %q; name one of them in the overlay", tool.Name)
+		}
+		c.byName[tool.Name] = i
+	}
+	// What comes next must exist, or a model would be sent after a tool that is
+	// switched off.
+	for i := range tools {
+		if next := tools[i].Operation.Next; next != nil {
+			if _, ok := c.byName[next.Tool]; !ok {
+				tools[i].Operation.Next = nil
+			}
+		}
+	}
+	c.tools = tools
+	return c, nil
+}
+
+// choose keeps the tools that the options switch on.
+func choose(tools []Tool, options Options) ([]Tool, error) {
+	wanted := options.Toolsets
+	if len(wanted) == 0 {
+		wanted = DefaultToolsets()
+	}
+	known := map[string]bool{AllTools: true, ReadTools: true, OtherTools: true, "import": true}
+	for _, tool := range tools {
+		known[tool.Toolset] = true
+	}
+	on := make(map[string]bool, len(wanted))
+	for _, name := range wanted {
+		if !known[name] {
+			names := make([]string, 0, len(known))
+			for name := range known {
+				names = append(names, name)
+			}
+			sort.Strings(names)
+			return nil, fmt.Errorf("there is no toolset %q; choose from %s", name, strings.Join(names, ", "))
+		}
+		on[name] = true
+	}
+	var chosen []Tool
+	for _, tool := range tools {
+		if options.ReadOnly && !tool.ReadOnly {
+			continue
+		}
+		if on[AllTools] || on[tool.Toolset] || on[ReadTools] && tool.ReadOnly {
+			chosen = append(chosen, tool)
+		}
+	}
+	return chosen, nil
+}
