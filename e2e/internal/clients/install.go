@@ -1,0 +1,121 @@
+package clients
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+)
+
+// Installer puts pinned clients into a cache directory. What is there is used
+// again as long as the pins are the same.
+type Installer struct {
+	// Source is the directory with the pins: python/ and node/.
+	Source string
+	// Cache is where the clients go.
+	Cache string
+	// Progress, when set, is told what is fetched.
+	Progress func(format string, args ...any)
+}
+
+// Python installs the Python MCP SDK. No virtual environment is needed, so
+// that Debian's Python without its venv package is enough.
+func (i Installer) Python(ctx context.Context) (*Python, error) {
+	// The executable behind shims of version managers, which need an
+	// environment that the client does not get.
+	out, err := exec.CommandContext(ctx, "python3", "-c", "import sys; print(sys.executable); print('%d.%d' % sys.version_info[:2])").Output()
+	if err != nil {
+		return nil, fmt.Errorf("the Python client needs python3 (3.10 or later) with pip: %w", err)
+	}
+	executable, version, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	requirements := filepath.Join(i.Source, "python", "requirements.txt")
+	lib, err := i.install(ctx, "python", version, []string{requirements}, func(dir string) *exec.Cmd {
+		return exec.CommandContext(ctx, executable, "-m", "pip", "install",
+			"--require-hashes", "--only-binary", ":all:", "--no-deps", "--target", dir,
+			"--disable-pip-version-check", "--no-warn-script-location", "--quiet", "-r", requirements)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Python{executable: executable, lib: lib, script: filepath.Join(i.Source, "python", "client.py")}, nil
+}
+
+// Inspector installs MCP Inspector and a Node that is new enough for it.
+func (i Installer) Inspector(ctx context.Context) (*Inspector, error) {
+	manifest := filepath.Join(i.Source, "node", "package.json")
+	lock := filepath.Join(i.Source, "node", "package-lock.json")
+	dir, err := i.install(ctx, "node", runtime.GOARCH, []string{manifest, lock}, func(dir string) *exec.Cmd {
+		for _, file := range []string{manifest, lock} {
+			data, err := os.ReadFile(file)
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, filepath.Base(file)), data, 0o600)
+			}
+			if err != nil {
+				return &exec.Cmd{Err: err}
+			}
+		}
+		cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+		cmd.Dir = dir
+		return cmd
+	})
+	if err != nil {
+		return nil, err
+	}
+	arch := map[string]string{"amd64": "x64", "arm64": "arm64"}[runtime.GOARCH]
+	modules := filepath.Join(dir, "node_modules")
+	return &Inspector{
+		node:   filepath.Join(modules, "node-linux-"+arch, "bin", "node"),
+		script: filepath.Join(modules, "@modelcontextprotocol", "inspector", "clients", "launcher", "build", "index.js"),
+	}, nil
+}
+
+// install runs command in a fresh directory and moves it into place when it
+// has succeeded, so that a directory that exists is complete. Other processes
+// that want the same wait.
+func (i Installer) install(ctx context.Context, name, variant string, pins []string, command func(dir string) *exec.Cmd) (string, error) {
+	sum := sha256.New()
+	fmt.Fprintln(sum, variant)
+	for _, pin := range pins {
+		data, err := os.ReadFile(pin)
+		if err != nil {
+			return "", err
+		}
+		sum.Write(data)
+	}
+	dir := filepath.Join(i.Cache, name+"-"+hex.EncodeToString(sum.Sum(nil))[:16])
+	if err := os.MkdirAll(i.Cache, 0o755); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close() // releases the lock too
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	if i.Progress != nil {
+		i.Progress("installing the %s client into %s", name, dir)
+	}
+	fresh, err := os.MkdirTemp(i.Cache, name+"-new-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(fresh)
+	if out, err := command(fresh).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("installing the %s client: %w\n%s", name, err, out)
+	}
+	return dir, os.Rename(fresh, dir)
+}
