@@ -1,3 +1,75 @@
+// Authz decides for Envoy which requests carry an acceptable NeonPanel access
+// token (gRPC ext_authz), and serves the OAuth discovery documents.
 package main
 
-func main() {}
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/config"
+	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
+	"github.com/neonpanel/mcp-gateway/authz/internal/ops"
+	"github.com/neonpanel/mcp-gateway/authz/internal/serve"
+)
+
+type program struct {
+	Version kong.VersionFlag `help:"Print the version and exit."`
+
+	Serve       serveCommand       `cmd:"" default:"withargs" help:"Answer Envoy and serve the discovery documents (the default)."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running authz whether it is ready; exit status 0 if so."`
+}
+
+type serveCommand struct{ config.Settings }
+
+func (c *serveCommand) Run() error {
+	settings, err := c.Validate()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return serve.Run(ctx, settings, os.Stderr)
+}
+
+type healthcheckCommand struct {
+	OpsListen string        `name:"authz-ops-listen" env:"AUTHZ_OPS_LISTEN" default:"127.0.0.1:9101" help:"Where the operations listener is (${default})."`
+	Live      bool          `help:"Ask only whether the process is alive."`
+	Timeout   time.Duration `default:"2s" help:"Longest wait for an answer (${default})."`
+}
+
+func (c *healthcheckCommand) Run() error {
+	at, err := listen.Parse(c.OpsListen)
+	if err != nil {
+		return fmt.Errorf("AUTHZ_OPS_LISTEN: %q; allowed: %w", c.OpsListen, err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
+	defer cancel()
+	if c.Live {
+		return ops.Ask(ctx, at, "/healthz")
+	}
+	return ops.Ask(ctx, at, "/readyz")
+}
+
+func main() {
+	version := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+	}
+	ctx := kong.Parse(&program{},
+		kong.Name("authz"),
+		kong.Description("Verifies NeonPanel access tokens for Envoy (gRPC ext_authz) and serves the OAuth discovery documents. Every flag is also an environment variable of the same name."),
+		kong.Vars{"version": version},
+		kong.UsageOnError(),
+	)
+	if err := ctx.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "authz:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,364 @@
+package config
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
+	"github.com/neonpanel/mcp-gateway/authz/internal/resource"
+	"github.com/neonpanel/mcp-gateway/authz/internal/scopes"
+	"github.com/neonpanel/mcp-gateway/authz/internal/token"
+)
+
+// Config is what the settings mean, once all of them are in order.
+type Config struct {
+	// PublicURL is an origin: no path, no trailing slash.
+	PublicURL string
+	Issuer    string
+	JWKSURL   string
+	// Proxy and CAFile are empty without one.
+	Proxy  string
+	CAFile string
+
+	Listen, DiscoveryListen, OpsListen listen.Address
+
+	TokenMode  string
+	Algorithms []string
+	Audiences  []string
+	// AnyAudience: only values that are URLs have to be in Audiences.
+	AnyAudience        bool
+	ClientIDs          []string
+	ReportAudience     bool
+	AllowMissingIssuer bool
+	Leeway             time.Duration
+
+	// Scopes is nil when the issuer's own are in force.
+	Scopes         []string
+	RequiredScopes []string
+	ScopeMode      scopes.Mode
+
+	Introspection Introspection
+
+	KeysRefresh, KeysMaxStale, KeysCooldown time.Duration
+	CacheMaxTTL                             time.Duration
+	CacheSize                               int
+
+	StreamMax          time.Duration
+	DenyFile           string
+	AnonymousDiscovery bool
+	RefusedPerMinute   int
+	RefusedBurst       int
+
+	LogLevel slog.Level
+	Drain    time.Duration
+}
+
+// Introspection says how RFC 7662 is reached. An empty ClientID turns it off.
+type Introspection struct {
+	URL, ClientID string
+	// ClientSecret reads the secret anew each time, so that a file can be changed
+	// while authz runs.
+	ClientSecret func() (string, error)
+}
+
+// Faults are all the faults of the settings, in the order of the settings.
+type Faults []string
+
+func (f Faults) Error() string {
+	if len(f) == 1 {
+		return "1 setting is wrong:\n  " + f[0]
+	}
+	return fmt.Sprintf("%d settings are wrong:\n  %s", len(f), strings.Join(f, "\n  "))
+}
+
+// Validate judges all settings together; the error is a Faults.
+func (s Settings) Validate() (Config, error) {
+	s = s.withDefaults()
+	j := &judge{}
+	c := Config{
+		PublicURL: j.origin("PUBLIC_URL", s.PublicURL),
+		Issuer:    j.endpoint("NEONPANEL_ISSUER", s.NeonpanelIssuer, false),
+		JWKSURL:   j.endpoint("AUTHZ_JWKS_URL", s.JWKSURL, true),
+		Proxy:     j.proxy("UPSTREAM_PROXY", s.UpstreamProxy),
+		CAFile:    j.certificates("UPSTREAM_CA_FILE", s.UpstreamCAFile),
+
+		Listen:          j.address("AUTHZ_LISTEN", s.Listen),
+		DiscoveryListen: j.address("AUTHZ_DISCOVERY_LISTEN", s.DiscoveryListen),
+		OpsListen:       j.address("AUTHZ_OPS_LISTEN", s.OpsListen),
+
+		TokenMode:          j.oneOf("AUTHZ_TOKEN_MODE", s.TokenMode, "auto", "jwt", "opaque"),
+		Algorithms:         j.algorithms("AUTHZ_ALGORITHMS", s.Algorithms),
+		ClientIDs:          list(s.ClientIDs),
+		ReportAudience:     j.oneOf("AUTHZ_AUDIENCE_MODE", s.AudienceMode, "enforce", "report") == "report",
+		AllowMissingIssuer: j.boolean("AUTHZ_ALLOW_MISSING_ISSUER", s.AllowMissingIssuer),
+		Leeway:             j.duration("AUTHZ_LEEWAY", s.Leeway, 0, 5*time.Minute),
+
+		Scopes:         j.scopes("AUTHZ_SCOPES", s.Scopes),
+		RequiredScopes: j.scopes("AUTHZ_REQUIRED_SCOPES", s.RequiredScopes),
+		ScopeMode:      scopes.Mode(j.oneOf("AUTHZ_SCOPE_MODE", s.ScopeMode, string(scopes.Enforce), string(scopes.Report), string(scopes.Off))),
+
+		Introspection: Introspection{
+			URL:      j.endpoint("AUTHZ_INTROSPECTION_URL", s.IntrospectionURL, true),
+			ClientID: s.IntrospectionClientID,
+			ClientSecret: j.secret("AUTHZ_INTROSPECTION_CLIENT_SECRET",
+				s.IntrospectionClientSecret, s.IntrospectionClientSecretFile),
+		},
+
+		KeysRefresh:  j.duration("AUTHZ_KEYS_REFRESH", s.KeysRefresh, 100*time.Millisecond, 24*time.Hour),
+		KeysMaxStale: j.duration("AUTHZ_KEYS_MAX_STALE", s.KeysMaxStale, time.Second, 30*24*time.Hour),
+		KeysCooldown: j.duration("AUTHZ_KEYS_COOLDOWN", s.KeysCooldown, 10*time.Millisecond, 10*time.Minute),
+		CacheMaxTTL:  j.duration("AUTHZ_CACHE_MAX_TTL", s.CacheMaxTTL, time.Second, 24*time.Hour),
+		CacheSize:    j.integer("AUTHZ_CACHE_SIZE", s.CacheSize, 1, 10_000_000),
+
+		StreamMax:          j.duration("AUTHZ_STREAM_MAX", s.StreamMax, time.Second, 7*24*time.Hour),
+		DenyFile:           j.readable("AUTHZ_DENY_FILE", s.DenyFile),
+		AnonymousDiscovery: j.boolean("AUTHZ_ANONYMOUS_DISCOVERY", s.AnonymousDiscovery),
+		RefusedPerMinute:   j.integer("AUTHZ_REFUSED_PER_MINUTE", s.RefusedPerMinute, 0, 1_000_000),
+		RefusedBurst:       j.integer("AUTHZ_REFUSED_BURST", s.RefusedBurst, 1, 1_000_000),
+
+		LogLevel: j.level("AUTHZ_LOG_LEVEL", s.LogLevel),
+		Drain:    j.duration("AUTHZ_DRAIN", s.Drain, 0, 10*time.Minute),
+	}
+	c.Audiences, c.AnyAudience = j.audiences(s.Audiences, c.PublicURL)
+	j.together(s, c)
+	if len(j.faults) > 0 {
+		return Config{}, j.faults
+	}
+	return c, nil
+}
+
+// Warnings names the settings that give up safety on purpose.
+func (c Config) Warnings() []string {
+	var w []string
+	if c.AnyAudience {
+		w = append(w, "AUTHZ_AUDIENCES=any: a token that the issuer made for another service is accepted here, unless its aud is a URL")
+	}
+	if c.AllowMissingIssuer {
+		w = append(w, "AUTHZ_ALLOW_MISSING_ISSUER=true: a token without iss is accepted when one of the issuer's keys signed it")
+	}
+	if c.ReportAudience {
+		w = append(w, "AUTHZ_AUDIENCE_MODE=report: a wrong audience is logged and counted, not refused")
+	}
+	if c.ScopeMode != scopes.Enforce {
+		w = append(w, "AUTHZ_SCOPE_MODE="+string(c.ScopeMode)+": a missing scope is not refused")
+	}
+	return w
+}
+
+// together judges settings that only make sense side by side.
+func (j *judge) together(s Settings, c Config) {
+	addresses := map[listen.Address]string{}
+	for _, l := range []struct {
+		setting string
+		address listen.Address
+	}{{"AUTHZ_LISTEN", c.Listen}, {"AUTHZ_DISCOVERY_LISTEN", c.DiscoveryListen}, {"AUTHZ_OPS_LISTEN", c.OpsListen}} {
+		if l.address == (listen.Address{}) || l.address.Ephemeral() {
+			continue
+		}
+		if other, taken := addresses[l.address]; taken {
+			j.fault(l.setting, l.address.String(), "an address of its own; %s has the same", other)
+		}
+		addresses[l.address] = l.setting
+	}
+	in := c.Introspection
+	hasSecret := s.IntrospectionClientSecret != "" || s.IntrospectionClientSecretFile != ""
+	switch {
+	case in.ClientID == "" && hasSecret:
+		j.fault("AUTHZ_INTROSPECTION_CLIENT_ID", "", "the client that the secret belongs to")
+	case in.ClientID != "" && !hasSecret:
+		j.fault("AUTHZ_INTROSPECTION_CLIENT_SECRET", "", "the secret of AUTHZ_INTROSPECTION_CLIENT_ID, here or in the file form")
+	case in.ClientID == "" && in.URL != "":
+		j.fault("AUTHZ_INTROSPECTION_CLIENT_ID", "", "a client id, because AUTHZ_INTROSPECTION_URL is set")
+	}
+	if c.TokenMode == "opaque" && in.ClientID == "" {
+		j.fault("AUTHZ_INTROSPECTION_CLIENT_ID", "", "a client id, because AUTHZ_TOKEN_MODE=opaque can only introspect")
+	}
+	if c.KeysMaxStale > 0 && c.KeysRefresh > c.KeysMaxStale {
+		j.fault("AUTHZ_KEYS_MAX_STALE", s.KeysMaxStale, "at least AUTHZ_KEYS_REFRESH (%s)", c.KeysRefresh)
+	}
+	if c.Scopes != nil {
+		for _, required := range c.RequiredScopes {
+			if !slices.Contains(c.Scopes, required) {
+				j.fault("AUTHZ_REQUIRED_SCOPES", required, "only scopes of AUTHZ_SCOPES, since nobody could obtain another")
+			}
+		}
+	}
+}
+
+// list splits a comma-separated setting and drops empty elements.
+func list(s string) []string {
+	var out []string
+	for e := range strings.SplitSeq(s, ",") {
+		if e = strings.TrimSpace(e); e != "" && !slices.Contains(out, e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// judge collects faults.
+type judge struct{ faults Faults }
+
+// fault says which setting is wrong, what was given and what is allowed.
+func (j *judge) fault(setting, given, allowed string, args ...any) {
+	if given == "" {
+		given = "is empty"
+	} else {
+		given = strconv.Quote(given)
+	}
+	j.faults = append(j.faults, fmt.Sprintf("%s: %s; allowed: %s", setting, given, fmt.Sprintf(allowed, args...)))
+}
+
+func (j *judge) oneOf(setting, given string, allowed ...string) string {
+	if !slices.Contains(allowed, given) {
+		j.fault(setting, given, "%s", strings.Join(allowed, ", "))
+	}
+	return given
+}
+
+func (j *judge) boolean(setting, given string) bool {
+	b, err := strconv.ParseBool(given)
+	if err != nil {
+		j.fault(setting, given, "true or false")
+	}
+	return b
+}
+
+func (j *judge) duration(setting, given string, least, most time.Duration) time.Duration {
+	d, err := time.ParseDuration(given)
+	if err != nil || d < least || d > most {
+		j.fault(setting, given, "a duration from %s to %s, such as 30s or 5m", least, most)
+	}
+	return d
+}
+
+func (j *judge) integer(setting, given string, least, most int) int {
+	n, err := strconv.Atoi(given)
+	if err != nil || n < least || n > most {
+		j.fault(setting, given, "a whole number from %d to %d", least, most)
+	}
+	return n
+}
+
+func (j *judge) level(setting, given string) slog.Level {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(given)); err != nil {
+		j.fault(setting, given, "debug, info, warn, error")
+	}
+	return l
+}
+
+func (j *judge) address(setting, given string) listen.Address {
+	a, err := listen.Parse(given)
+	if err != nil {
+		j.fault(setting, given, "%s", err)
+	}
+	return a
+}
+
+func (j *judge) scopes(setting, given string) []string {
+	var out []string
+	for _, s := range list(given) {
+		if !token.IsScopeToken(s) {
+			j.fault(setting, s, "scope names of RFC 6749 §3.3, separated by commas")
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// asymmetric are the algorithms of RFC 7518 §3.1 and RFC 8037 §3.1 that sign
+// with a private key. The others are never accepted: with none or HS* a public
+// key would be all that a forger needs.
+var asymmetric = []string{
+	"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+}
+
+func (j *judge) algorithms(setting, given string) []string {
+	algorithms := list(given)
+	if len(algorithms) == 0 {
+		j.fault(setting, given, "at least one of %s", strings.Join(asymmetric, ", "))
+	}
+	for _, a := range algorithms {
+		if !slices.Contains(asymmetric, a) {
+			j.fault(setting, a, "%s", strings.Join(asymmetric, ", "))
+		}
+	}
+	return algorithms
+}
+
+func (j *judge) audiences(given, publicURL string) (accepted []string, any bool) {
+	accepted = list(given)
+	if i := slices.Index(accepted, "any"); i >= 0 {
+		accepted, any = slices.Delete(accepted, i, i+1), true
+	}
+	if len(accepted) == 0 && publicURL != "" {
+		for _, r := range resource.All {
+			accepted = append(accepted, r.URL(publicURL))
+		}
+	}
+	return accepted, any
+}
+
+// secret takes a secret from its setting or from its file, never from both.
+func (j *judge) secret(setting, given, file string) func() (string, error) {
+	if file == "" {
+		return func() (string, error) { return given, nil }
+	}
+	if given != "" {
+		j.faults = append(j.faults, setting+": both it and "+setting+"_FILE are set; allowed: one of the two")
+	}
+	read := func() (string, error) { return readSecret(file) }
+	if _, err := read(); err != nil {
+		j.fault(setting+"_FILE", file, "a file that holds the secret (%s)", err)
+	}
+	return read
+}
+
+func readSecret(file string) (string, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	secret := strings.TrimSpace(string(raw))
+	if secret == "" {
+		return "", errors.New("the file is empty")
+	}
+	return secret, nil
+}
+
+func (j *judge) readable(setting, file string) string {
+	if file == "" {
+		return ""
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		j.fault(setting, file, "a file that can be read (%s)", err)
+		return file
+	}
+	f.Close()
+	return file
+}
+
+func (j *judge) certificates(setting, file string) string {
+	if file == "" {
+		return ""
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		j.fault(setting, file, "a file that can be read (%s)", err)
+		return file
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		j.fault(setting, file, "a PEM file with at least one certificate")
+	}
+	return file
+}

@@ -1,0 +1,92 @@
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// origin takes an origin (RFC 6454 §4) in its one normal form, since clients
+// compare what is built from it as strings (RFC 9728 §3.3).
+func (j *judge) origin(setting, given string) string {
+	const allowed = "an origin without a path, such as https://mcp.neonpanel.com, over https (or http on loopback)"
+	if given == "" {
+		j.fault(setting, given, "%s", allowed)
+		return ""
+	}
+	u, err := url.Parse(given)
+	if err != nil || !secure(u) {
+		j.fault(setting, redact(given), "%s", allowed)
+		return ""
+	}
+	port := u.Port()
+	if (u.Scheme == "https" && port == "443") || (u.Scheme == "http" && port == "80") {
+		port = ""
+	}
+	host := strings.ToLower(u.Hostname())
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	normal := u.Scheme + "://" + host
+	if port != "" {
+		normal += ":" + port
+	}
+	if given != normal {
+		j.fault(setting, redact(given), "%s; write it as %s", allowed, normal)
+		return ""
+	}
+	return normal
+}
+
+// endpoint takes a URL that authz calls; it is used as it is written.
+func (j *judge) endpoint(setting, given string, optional bool) string {
+	if given == "" && optional {
+		return ""
+	}
+	u, err := url.Parse(given)
+	if err != nil || !secure(u) || u.Fragment != "" || u.User != nil || (!optional && (u.RawQuery != "" || u.ForceQuery)) {
+		j.fault(setting, redact(given), "a URL over https (or http on loopback) without user, query or fragment")
+		return ""
+	}
+	return given
+}
+
+func (j *judge) proxy(setting, given string) string {
+	if given == "" {
+		return ""
+	}
+	u, err := url.Parse(given)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		j.fault(setting, redact(given), "an http or https URL of a proxy, such as http://proxy.internal:3128")
+		return ""
+	}
+	return given
+}
+
+// secure is true of https URLs, and of http ones on loopback.
+func secure(u *url.URL) bool {
+	host := u.Hostname()
+	if host == "" || strings.ContainsAny(host, "\"\\, ") {
+		return false
+	}
+	switch u.Scheme {
+	case "https":
+		return true
+	case "http":
+		if strings.EqualFold(host, "localhost") {
+			return true
+		}
+		addr, err := netip.ParseAddr(host)
+		return err == nil && addr.IsLoopback()
+	}
+	return false
+}
+
+// redact keeps a password in a URL out of the fault's text.
+func redact(given string) string {
+	u, err := url.Parse(given)
+	if err != nil || u.User == nil {
+		return given
+	}
+	return u.Redacted()
+}

@@ -1,0 +1,66 @@
+// Package limit slows down addresses whose requests keep being refused. Only
+// refused and anonymous requests count, so that a thousand users with good
+// tokens behind one address never limit each other.
+package limit
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/time/rate"
+)
+
+// MaxAddresses bounds the memory: an address that is pushed out starts afresh.
+const MaxAddresses = 1 << 16
+
+// Refused is a token bucket per address.
+type Refused struct {
+	perSecond rate.Limit
+	burst     int
+	buckets   *otter.Cache[netip.Addr, *rate.Limiter]
+}
+
+// New allows so many refusals per minute and address, and burst at once.
+// A perMinute of 0 is no limit.
+func New(perMinute, burst int) (*Refused, error) {
+	r := &Refused{perSecond: rate.Limit(float64(perMinute) / 60), burst: burst}
+	if perMinute == 0 {
+		return r, nil
+	}
+	buckets, err := otter.New(&otter.Options[netip.Addr, *rate.Limiter]{MaximumSize: MaxAddresses})
+	if err != nil {
+		return nil, err
+	}
+	r.buckets = buckets
+	return r, nil
+}
+
+// Take counts one refused request. When there were too many it returns false,
+// and how long until the next is answered again.
+func (r *Refused) Take(now time.Time, from netip.Addr) (time.Duration, bool) {
+	if r.buckets == nil {
+		return 0, true
+	}
+	key := Key(from)
+	bucket, found := r.buckets.GetIfPresent(key)
+	if !found {
+		bucket, _ = r.buckets.SetIfAbsent(key, rate.NewLimiter(r.perSecond, r.burst))
+	}
+	if bucket.AllowN(now, 1) {
+		return 0, true
+	}
+	short := 1 - bucket.TokensAt(now)
+	return time.Duration(short / float64(r.perSecond) * float64(time.Second)), false
+}
+
+// Key is the address itself, or of IPv6 its /64: one host has a whole /64 to
+// choose addresses from (RFC 4291 §2.5.4).
+func Key(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if !addr.Is6() {
+		return addr
+	}
+	prefix, _ := addr.Prefix(64)
+	return prefix.Addr()
+}

@@ -1,0 +1,78 @@
+package limit
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+var start = time.Unix(1_800_000_000, 0)
+
+func TestRefusedAllowsABurstAndThenTheRate(t *testing.T) {
+	t.Parallel()
+	r, err := New(60, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := netip.MustParseAddr("192.0.2.1")
+	for i := range 3 {
+		if _, ok := r.Take(start, from); !ok {
+			t.Fatalf("refusal %d of the burst was limited", i+1)
+		}
+	}
+	wait, ok := r.Take(start, from)
+	if ok || wait <= 0 || wait > time.Second {
+		t.Fatalf("after the burst: ok %v, wait %v; want a wait of up to 1s", ok, wait)
+	}
+	if _, ok := r.Take(start, netip.MustParseAddr("192.0.2.2")); !ok {
+		t.Error("another address was limited as well")
+	}
+	if _, ok := r.Take(start.Add(wait), from); !ok {
+		t.Error("still limited after the wait that was named")
+	}
+}
+
+func TestRefusedWithoutLimit(t *testing.T) {
+	t.Parallel()
+	r, err := New(0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		if _, ok := r.Take(start, netip.Addr{}); !ok {
+			t.Fatal("limited although there is no limit")
+		}
+	}
+}
+
+func TestKeyGroupsWhatOneHostCanChoose(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"192.0.2.1":            "192.0.2.1",
+		"::ffff:192.0.2.1":     "192.0.2.1",
+		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::",
+		"2001:db8:1:2:ffff::1": "2001:db8:1:2::",
+		"2001:db8:1:3::1":      "2001:db8:1:3::",
+		"fe80::1%eth0":         "fe80::",
+	} {
+		if got := Key(netip.MustParseAddr(in)).String(); got != want {
+			t.Errorf("Key(%s) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	r, err := New(60, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range MaxAddresses * 2 {
+		r.Take(start, netip.MustParseAddr(fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)))
+	}
+	r.buckets.CleanUp()
+	if n := r.buckets.EstimatedSize(); n > MaxAddresses {
+		t.Errorf("%d addresses are remembered, want at most %d", n, MaxAddresses)
+	}
+}

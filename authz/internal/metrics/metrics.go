@@ -1,0 +1,145 @@
+// Package metrics counts what authz does, on a registry of its own. Every label
+// comes from a closed set: no subject, client, key id or address.
+package metrics
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
+)
+
+const namespace = "authz"
+
+// Metrics are the counters of one process.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	decisions *prometheus.CounterVec
+	duration  prometheus.Histogram
+	verdicts  *prometheus.CounterVec
+	calls     *prometheus.HistogramVec
+	audience  *prometheus.CounterVec
+	denyFile  *prometheus.CounterVec
+
+	// Looking a label set up costs more than counting; each is looked up once.
+	decided, judged sync.Map
+}
+
+type labels struct{ a, b string }
+
+// New returns metrics that are all at zero.
+func New() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "decisions_total",
+			Help: "Answers to Envoy, by decision (allow, deny) and reason.",
+		}, []string{"decision", "reason"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "decision_duration_seconds",
+			Help:    "Time from Envoy's question to the answer.",
+			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .01, .05, .25, 1, 2},
+		}),
+		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "verdicts_total",
+			Help: "Tokens judged, by where the verdict came from (cache, jwt, introspection, none) and reason (ok when accepted).",
+		}, []string{"source", "reason"}),
+		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "issuer_call_duration_seconds",
+			Help:    "Requests to the issuer, by kind (metadata, keys, introspection) and outcome (ok, error).",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"call", "outcome"}),
+		audience: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "audience_reported_total",
+			Help: "Tokens accepted only because AUTHZ_AUDIENCE_MODE=report, by reason.",
+		}, []string{"reason"}),
+		denyFile: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "deny_file_reads_total",
+			Help: "Reads of the deny file, by outcome (ok, error).",
+		}, []string{"outcome"}),
+	}
+	m.registry.MustRegister(m.decisions, m.duration, m.verdicts, m.calls, m.audience, m.denyFile,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Watch adds gauges that are read from a verifier's statistics at every scrape.
+func (m *Metrics) Watch(stats func() verifier.Stats, now func() time.Time) {
+	gauge := func(name, help string, read func(verifier.Stats) float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help},
+			func() float64 { return read(stats()) }))
+	}
+	gauge("keys", "Signing keys that are trusted now.", func(s verifier.Stats) float64 { return float64(s.Keys) })
+	gauge("keys_age_seconds", "Age of the trusted keys; -1 before the first.", func(s verifier.Stats) float64 {
+		if s.KeysFetched.IsZero() {
+			return -1
+		}
+		return now().Sub(s.KeysFetched).Seconds()
+	})
+	gauge("cached_accepted", "Cached verdicts of accepted tokens.", func(s verifier.Stats) float64 { return float64(s.Accepted) })
+	gauge("cached_refused", "Cached verdicts of refused tokens.", func(s verifier.Stats) float64 { return float64(s.Refused) })
+	gauge("deny_file_broken", "1 while the deny file on disk cannot be read and an older one is in force.", func(s verifier.Stats) float64 {
+		if s.DenyFileBroken {
+			return 1
+		}
+		return 0
+	})
+}
+
+// Handler serves the metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
+
+// Decided counts one answer to Envoy.
+func (m *Metrics) Decided(allowed bool, reason string, took time.Duration) {
+	decision := "deny"
+	if allowed {
+		decision = "allow"
+	}
+	counter(&m.decided, m.decisions, decision, reason).Inc()
+	m.duration.Observe(took.Seconds())
+}
+
+// Verdict implements verifier.Observer.
+func (m *Metrics) Verdict(from verifier.Source, reason string) {
+	if reason == "" {
+		reason = "ok"
+	}
+	counter(&m.judged, m.verdicts, string(from), reason).Inc()
+}
+
+// Called implements verifier.Observer.
+func (m *Metrics) Called(what verifier.Call, failed bool, took time.Duration) {
+	m.calls.WithLabelValues(string(what), outcome(failed)).Observe(took.Seconds())
+}
+
+// AudienceReported implements verifier.Observer.
+func (m *Metrics) AudienceReported(reason string) { m.audience.WithLabelValues(reason).Inc() }
+
+// DenyFileRead implements verifier.Observer.
+func (m *Metrics) DenyFileRead(failed bool) { m.denyFile.WithLabelValues(outcome(failed)).Inc() }
+
+func counter(known *sync.Map, vec *prometheus.CounterVec, a, b string) prometheus.Counter {
+	key := labels{a, b}
+	if c, found := known.Load(key); found {
+		return c.(prometheus.Counter)
+	}
+	c := vec.WithLabelValues(a, b)
+	known.Store(key, c)
+	return c
+}
+
+func outcome(failed bool) string {
+	if failed {
+		return "error"
+	}
+	return "ok"
+}

@@ -1,0 +1,142 @@
+// Package serve puts the parts of authz together and runs them until it is told
+// to stop.
+package serve
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/check"
+	"github.com/neonpanel/mcp-gateway/authz/internal/config"
+	"github.com/neonpanel/mcp-gateway/authz/internal/decision"
+	"github.com/neonpanel/mcp-gateway/authz/internal/discovery"
+	"github.com/neonpanel/mcp-gateway/authz/internal/limit"
+	"github.com/neonpanel/mcp-gateway/authz/internal/metrics"
+	"github.com/neonpanel/mcp-gateway/authz/internal/ops"
+	"github.com/neonpanel/mcp-gateway/authz/internal/scopes"
+	"github.com/neonpanel/mcp-gateway/authz/internal/server"
+	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
+)
+
+// Run serves until ctx is done.
+func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
+	tuneCollector()
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	for _, warning := range c.Warnings() {
+		log.Warn("a setting gives up safety", "setting", warning)
+	}
+
+	counters := metrics.New()
+	verify, err := verifier.New(verifierOptions(c, counters, log))
+	if err != nil {
+		return err
+	}
+	counters.Watch(verify.Stats, time.Now)
+	refused, err := limit.New(c.RefusedPerMinute, c.RefusedBurst)
+	if err != nil {
+		return err
+	}
+	decider, err := decision.New(decision.Options{
+		PublicURL:          c.PublicURL,
+		Verifier:           verify,
+		ScopesSupported:    verify.Metadata().ScopesSupported,
+		Scopes:             c.Scopes,
+		RequiredScopes:     c.RequiredScopes,
+		ScopeMode:          c.ScopeMode,
+		StreamMax:          c.StreamMax,
+		AnonymousDiscovery: c.AnonymousDiscovery,
+		Refused:            refused,
+		Now:                time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	s, err := server.New(ctx, server.Options{
+		Check: check.New(decider, counters, log),
+		Discovery: discovery.New(discovery.Options{
+			PublicURL: c.PublicURL, IssuerURL: c.Issuer, Issuer: verify.Metadata(), Scopes: c.Scopes,
+		}),
+		Ops:             ops.Handler(verify.Ready, counters.Handler()),
+		Listen:          c.Listen,
+		DiscoveryListen: c.DiscoveryListen,
+		OpsListen:       c.OpsListen,
+		Ready:           verify.Ready,
+		OnReady: func() {
+			log.Info("scopes in force", "scopes", scopes.InForce(c.Scopes, verify.Metadata().ScopesSupported()),
+				"required", c.RequiredScopes, "mode", c.ScopeMode)
+		},
+		Drain: c.Drain,
+		Log:   log,
+	})
+	if err != nil {
+		return err
+	}
+	log.Info("listening", "check", c.Listen.String(), "discovery", c.DiscoveryListen.String(), "ops", c.OpsListen.String(),
+		"public_url", c.PublicURL, "issuer", c.Issuer)
+
+	// The verifier outlives the server, which still answers while it drains.
+	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	var group errgroup.Group
+	group.Go(func() error { return verify.Run(keeping) })
+	group.Go(func() error {
+		defer stopKeeping()
+		return s.Run(ctx)
+	})
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	log.Info("stopped")
+	return nil
+}
+
+func verifierOptions(c config.Config, observer verifier.Observer, log *slog.Logger) verifier.Options {
+	leeway := c.Leeway
+	if leeway == 0 {
+		// To the verifier zero means its default, and a negative one means none.
+		leeway = -1
+	}
+	return verifier.Options{
+		Issuer:                    c.Issuer,
+		JWKSURL:                   c.JWKSURL,
+		Proxy:                     c.Proxy,
+		CAFile:                    c.CAFile,
+		Mode:                      verifier.Mode(c.TokenMode),
+		Algorithms:                c.Algorithms,
+		Audiences:                 c.Audiences,
+		AnyAudience:               c.AnyAudience,
+		ClientIDs:                 c.ClientIDs,
+		ReportAudience:            c.ReportAudience,
+		AllowMissingIssuer:        c.AllowMissingIssuer,
+		Leeway:                    leeway,
+		IntrospectionURL:          c.Introspection.URL,
+		IntrospectionClientID:     c.Introspection.ClientID,
+		IntrospectionClientSecret: c.Introspection.ClientSecret,
+		KeysRefresh:               c.KeysRefresh,
+		KeysMaxStale:              c.KeysMaxStale,
+		KeysCooldown:              c.KeysCooldown,
+		CacheMaxTTL:               c.CacheMaxTTL,
+		CacheSize:                 c.CacheSize,
+		DenyFile:                  c.DenyFile,
+		Observer:                  observer,
+		Logger:                    log,
+	}
+}
+
+// tuneCollector trades memory for CPU unless the operator chose otherwise. The
+// live heap is a few megabytes plus the verdict cache, so collecting at a
+// multiple of it costs little memory; the limit is where it turns frugal.
+func tuneCollector() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(256 << 20)
+	}
+}

@@ -1,0 +1,204 @@
+// Package server runs the three listeners of authz side by side and ends them in
+// bounded time.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
+)
+
+// Options are what is served where.
+type Options struct {
+	Check                              authv3.AuthorizationServer
+	Discovery, Ops                     http.Handler
+	Listen, DiscoveryListen, OpsListen listen.Address
+	// Ready is asked until it returns nil; from then on the health service says
+	// that authz serves.
+	Ready func() error
+	// OnReady is called once, at that moment.
+	OnReady func()
+	// Drain is the longest wait for running requests at the end.
+	Drain time.Duration
+	Log   *slog.Logger
+}
+
+const (
+	// maxMessage bounds a question: Envoy's headers are at most 32 KiB at this
+	// edge, and no body is asked for.
+	maxMessage = 128 << 10
+	maxStreams = 1000
+	// readyPoll is short, since it adds to the time from start to ready.
+	readyPoll = 10 * time.Millisecond
+)
+
+// Server has its listeners open and does not serve yet.
+type Server struct {
+	options                Options
+	check, discovery, ops  net.Listener
+	grpc                   *grpc.Server
+	health                 *health.Server
+	discoveryHTTP, opsHTTP *http.Server
+}
+
+// New opens all listeners, so that a busy address is known before anything runs.
+func New(ctx context.Context, o Options) (*Server, error) {
+	s := &Server{
+		options: o,
+		grpc: grpc.NewServer(
+			grpc.MaxRecvMsgSize(maxMessage),
+			grpc.MaxConcurrentStreams(maxStreams),
+			grpc.ConnectionTimeout(10*time.Second),
+			// Envoy may ping every few seconds, also while nothing is asked; with
+			// the defaults of grpc-go that ends the connection (too_many_pings).
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		),
+		health:        health.NewServer(),
+		discoveryHTTP: httpServer(o.Discovery, o.Log),
+		opsHTTP:       httpServer(o.Ops, o.Log),
+	}
+	authv3.RegisterAuthorizationServer(s.grpc, o.Check)
+	healthv1.RegisterHealthServer(s.grpc, s.health)
+	s.serving(false)
+
+	var err error
+	for _, l := range []struct {
+		setting string
+		at      listen.Address
+		to      *net.Listener
+	}{
+		{"AUTHZ_LISTEN", o.Listen, &s.check},
+		{"AUTHZ_DISCOVERY_LISTEN", o.DiscoveryListen, &s.discovery},
+		{"AUTHZ_OPS_LISTEN", o.OpsListen, &s.ops},
+	} {
+		opened, failed := listen.Open(ctx, l.at)
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", l.setting, failed))
+			continue
+		}
+		*l.to = opened
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Addresses are where it listens: the question, the documents, the operations.
+func (s *Server) Addresses() (check, discovery, ops net.Addr) {
+	return s.check.Addr(), s.discovery.Addr(), s.ops.Addr()
+}
+
+func httpServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// Run serves until ctx is done or a listener fails, then lets running requests
+// end, for at most Drain.
+func (s *Server) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.grpc.Serve(s.check) })
+	group.Go(func() error { return serve(s.discoveryHTTP, s.discovery) })
+	group.Go(func() error { return serve(s.opsHTTP, s.ops) })
+	group.Go(func() error { s.awaitReady(ctx); return nil })
+	group.Go(func() error {
+		<-ctx.Done()
+		s.stop()
+		return nil
+	})
+	return group.Wait()
+}
+
+func serve(server *http.Server, l net.Listener) error {
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// awaitReady tells the health service once the first keys are in.
+func (s *Server) awaitReady(ctx context.Context) {
+	started := time.Now()
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for s.options.Ready() != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+	s.serving(true)
+	s.options.Log.Info("ready", "after", time.Since(started).String())
+	s.options.OnReady()
+}
+
+func (s *Server) serving(yes bool) {
+	status := healthv1.HealthCheckResponse_NOT_SERVING
+	if yes {
+		status = healthv1.HealthCheckResponse_SERVING
+	}
+	s.health.SetServingStatus("", status)
+	s.health.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, status)
+}
+
+// stop refuses new work, waits for what runs, and after Drain cuts it off.
+func (s *Server) stop() {
+	s.health.Shutdown()
+	ctx, cancel := context.WithTimeout(context.Background(), s.options.Drain)
+	defer cancel()
+	var ending errgroup.Group
+	ending.Go(func() error {
+		drained := make(chan struct{})
+		go func() { s.grpc.GracefulStop(); close(drained) }()
+		select {
+		case <-drained:
+		case <-ctx.Done():
+			s.options.Log.Warn("requests still ran at the end of the drain", "drain", s.options.Drain.String())
+			s.grpc.Stop()
+			<-drained
+		}
+		return nil
+	})
+	for _, server := range []*http.Server{s.discoveryHTTP, s.opsHTTP} {
+		ending.Go(func() error {
+			if err := server.Shutdown(ctx); err != nil {
+				return server.Close()
+			}
+			return nil
+		})
+	}
+	if err := ending.Wait(); err != nil {
+		s.options.Log.Warn("a listener did not close cleanly", "error", err.Error())
+	}
+}
+
+func (s *Server) close() {
+	for _, l := range []net.Listener{s.check, s.discovery, s.ops} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
