@@ -1,6 +1,9 @@
 package verifier
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -139,3 +142,69 @@ type Stats struct {
 	// DenyFileBroken: the file in force is older than the one on disk.
 	DenyFileBroken bool
 }
+
+// withDefaults fills in what was not set.
+func (o Options) withDefaults() Options {
+	o.Mode = cmp.Or(o.Mode, Auto)
+	if len(o.Algorithms) == 0 {
+		o.Algorithms = []string{"RS256"}
+	}
+	o.Leeway = cmp.Or(o.Leeway, 30*time.Second)
+	if o.Leeway < 0 {
+		o.Leeway = 0
+	}
+	o.IntrospectionInFlight = cmp.Or(o.IntrospectionInFlight, 64)
+	o.KeysRefresh = cmp.Or(o.KeysRefresh, 5*time.Minute)
+	o.KeysMaxStale = cmp.Or(o.KeysMaxStale, 24*time.Hour)
+	o.KeysCooldown = cmp.Or(o.KeysCooldown, 10*time.Second)
+	o.CacheMaxTTL = cmp.Or(o.CacheMaxTTL, 5*time.Minute)
+	o.CacheSize = cmp.Or(o.CacheSize, 100_000)
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// check lists the faults that no part finds by itself.
+func (o Options) check() []error {
+	var faults []error
+	if o.Mode != Auto && o.Mode != JWT && o.Mode != Opaque {
+		faults = append(faults, fmt.Errorf("AUTHZ_TOKEN_MODE: %q is not auto, jwt or opaque", o.Mode))
+	}
+	if o.IntrospectionClientID == "" && (o.Mode == Opaque || o.IntrospectJWT) {
+		faults = append(faults, errors.New("AUTHZ_INTROSPECTION_CLIENT_ID: needed to introspect tokens"))
+	}
+	if o.IntrospectionClientID != "" && o.IntrospectionClientSecret == nil {
+		faults = append(faults, errors.New("AUTHZ_INTROSPECTION_CLIENT_SECRET: needed with AUTHZ_INTROSPECTION_CLIENT_ID"))
+	}
+	if o.KeysMaxStale < o.KeysRefresh {
+		faults = append(faults, errors.New("AUTHZ_KEYS_MAX_STALE: must not be shorter than AUTHZ_KEYS_REFRESH"))
+	}
+	for _, positive := range []struct {
+		setting string
+		value   int64
+	}{
+		{"AUTHZ_KEYS_REFRESH", int64(o.KeysRefresh)},
+		{"AUTHZ_KEYS_MAX_STALE", int64(o.KeysMaxStale)},
+		{"AUTHZ_KEYS_COOLDOWN", int64(o.KeysCooldown)},
+		{"AUTHZ_CACHE_MAX_TTL", int64(o.CacheMaxTTL)},
+		{"AUTHZ_CACHE_SIZE", int64(o.CacheSize)},
+		{"introspection calls in flight", int64(o.IntrospectionInFlight)},
+	} {
+		if positive.value <= 0 {
+			faults = append(faults, fmt.Errorf("%s: must be positive", positive.setting))
+		}
+	}
+	return faults
+}
+
+// nobody is the Observer of those who have none.
+type nobody struct{}
+
+func (nobody) Verdict(Source, string)           {}
+func (nobody) Called(Call, bool, time.Duration) {}
+func (nobody) AudienceReported(string)          {}
+func (nobody) DenyFileRead(bool)                {}

@@ -6,42 +6,362 @@ package verifier
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"time"
 
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/denylist"
+	"github.com/neonpanel/mcp-gateway/authz/internal/introspection"
+	"github.com/neonpanel/mcp-gateway/authz/internal/issuer"
+	"github.com/neonpanel/mcp-gateway/authz/internal/jws"
+	"github.com/neonpanel/mcp-gateway/authz/internal/jwt"
+	"github.com/neonpanel/mcp-gateway/authz/internal/keys"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
+	"github.com/neonpanel/mcp-gateway/authz/internal/upstream"
+	"github.com/neonpanel/mcp-gateway/authz/internal/verdict"
+)
+
+// MaxToken is the longest token that is looked at.
+const MaxToken = 8 << 10
+
+// What the options do not set.
+const (
+	fetchTimeout         = 3 * time.Second
+	metadataRefresh      = 15 * time.Minute
+	unknownKeyWait       = 1500 * time.Millisecond
+	introspectionTimeout = 1500 * time.Millisecond
+	refusedTTL           = 5 * time.Second
+	// verifyTimeout is above every bound inside and below Envoy's.
+	verifyTimeout = 2 * time.Second
 )
 
 // Verifier is the token.Verifier of the gateway.
-type Verifier struct{ options Options }
+type Verifier struct {
+	options  Options
+	observer Observer
+	log      *slog.Logger
+
+	client     *upstream.Client
+	issuer     *issuer.Issuer
+	keys       *keys.Set
+	jwt        *jwt.Verifier
+	introspect *introspection.Client // nil when not configured
+	deny       *denylist.List        // nil when not configured
+	cache      *verdict.Cache
+	flights    singleflight.Group
+}
 
 var _ token.Verifier = (*Verifier)(nil)
 
 // New checks the options and assembles a Verifier. All faults are reported at
 // once, joined. Nothing is fetched before Run.
-func New(options Options) (*Verifier, error) { return &Verifier{options: options}, nil }
+func New(options Options) (*Verifier, error) {
+	options = options.withDefaults()
+	v := &Verifier{options: options, observer: options.Observer, log: options.Logger}
+	faults := options.check()
+
+	transport := options.Transport
+	if transport == nil {
+		made, err := upstream.NewTransport(options.Proxy, options.CAFile)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("UPSTREAM_PROXY, UPSTREAM_CA_FILE: %w", err))
+		} else {
+			transport = made
+		}
+	}
+	v.client = upstream.New(transport)
+
+	var err error
+	if v.issuer, err = issuer.New(issuer.Config{
+		Issuer:           options.Issuer,
+		JWKSURL:          options.JWKSURL,
+		IntrospectionURL: options.IntrospectionURL,
+		Client:           v.client,
+		Refresh:          metadataRefresh,
+		Timeout:          fetchTimeout,
+		Fetched:          v.metadataFetched,
+		Changed:          func() { v.keys.Refresh() },
+	}); err != nil {
+		faults = append(faults, err)
+	}
+	v.keys = keys.New(keys.Config{
+		Fetch:      v.issuer.FetchKeys,
+		Algorithms: options.Algorithms,
+		Refresh:    options.KeysRefresh,
+		MaxStale:   options.KeysMaxStale,
+		Cooldown:   options.KeysCooldown,
+		Wait:       unknownKeyWait,
+		Timeout:    fetchTimeout,
+		Fetched:    v.keysFetched,
+	})
+	rules := jwt.Rules{
+		Issuer:             options.Issuer,
+		AllowMissingIssuer: options.AllowMissingIssuer,
+		Audiences:          options.Audiences,
+		AnyAudience:        options.AnyAudience,
+		ClientIDs:          options.ClientIDs,
+		ReportAudience:     options.ReportAudience,
+		Leeway:             options.Leeway,
+	}
+	if v.jwt, err = jwt.New(v.keys, rules, options.Algorithms); err != nil {
+		faults = append(faults, err)
+	}
+	if options.IntrospectionClientID != "" {
+		v.introspect = introspection.New(introspection.Config{
+			Find:     v.issuer.FindIntrospection,
+			Client:   v.client,
+			ClientID: options.IntrospectionClientID,
+			Secret:   options.IntrospectionClientSecret,
+			Rules:    rules,
+			Timeout:  introspectionTimeout,
+			InFlight: options.IntrospectionInFlight,
+			Called:   v.introspected,
+		})
+	}
+	if options.DenyFile != "" {
+		if v.deny, err = denylist.Open(options.DenyFile, v.denyFileRead); err != nil {
+			faults = append(faults, fmt.Errorf("AUTHZ_DENY_FILE: %w", err))
+		}
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	v.cache, err = verdict.New(verdict.Config{MaxTTL: options.CacheMaxTTL, RefusedTTL: refusedTTL, Size: options.CacheSize})
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
 
 // Run keeps metadata, keys and deny list fresh until ctx is done, and returns
 // when all that it started has ended. Verify may be called before Run; until
 // the first keys are in it answers Unavailable.
 func (v *Verifier) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+	defer v.client.CloseIdle()
+	defer v.cache.Close()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return v.issuer.Run(ctx) })
+	group.Go(func() error { return v.keys.Run(ctx) })
+	if v.deny != nil {
+		group.Go(func() error { return v.deny.Run(ctx) })
+	}
+	return group.Wait()
 }
 
 // Ready says why no verdict is possible yet. Once nil it stays nil: later
 // trouble at the issuer does not make the process unready.
-func (v *Verifier) Ready() error { return errors.New("no keys yet") }
+func (v *Verifier) Ready() error {
+	if v.options.Mode == Opaque {
+		_, err := v.issuer.FindIntrospection()
+		return err
+	}
+	if keys, _ := v.keys.Loaded(); keys > 0 {
+		return nil
+	}
+	if _, known := v.issuer.Raw(); !known && v.options.JWKSURL == "" {
+		return errors.New("the issuer's metadata has not been fetched yet")
+	}
+	return errors.New("the issuer's keys have not been fetched yet")
+}
 
 // Verify implements token.Verifier. The scopes of the Identity are shared:
 // they must not be changed.
 func (v *Verifier) Verify(ctx context.Context, raw string) (token.Identity, error) {
-	return token.Identity{}, token.Refuse(token.KeysMissing, nil)
+	identity, from, err := v.verify(ctx, raw)
+	reason := ""
+	if err != nil {
+		reason = err.Reason
+	}
+	v.observer.Verdict(from, reason)
+	if err != nil {
+		return token.Identity{}, err
+	}
+	return identity, nil
 }
 
+func (v *Verifier) verify(ctx context.Context, raw string) (token.Identity, Source, *token.Error) {
+	if len(raw) > MaxToken {
+		return token.Identity{}, FromNowhere, token.Refuse(token.Oversize, nil)
+	}
+	key := v.cache.Hash(raw)
+	if cached, found := v.cache.Accepted(key); found {
+		switch reason := v.holds(&cached); reason {
+		case "":
+			return cached.Identity, FromCache, nil
+		case token.KeyUnknown, token.KeysMissing:
+			// Its key has left the set: the verdict dies with it, and the token
+			// is judged anew.
+			v.cache.Forget(key)
+		default:
+			return token.Identity{}, FromCache, token.Refuse(reason, nil)
+		}
+	}
+	if err, found := v.cache.Refused(key, v.keys.Version()); found {
+		return token.Identity{}, FromCache, err
+	}
+	if !isBearerToken(raw) {
+		return token.Identity{}, FromNowhere, token.Refuse(token.CharactersRefused, nil)
+	}
+
+	// The work is shared, so no caller's cancellation may end it; but its own
+	// bounds do.
+	answers := v.flights.DoChan(string(key[:]), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), verifyTimeout)
+		defer cancel()
+		return v.judge(ctx, key, raw), nil
+	})
+	select {
+	case <-ctx.Done():
+		return token.Identity{}, FromNowhere, token.Refuse(token.Interrupted, ctx.Err())
+	case answer := <-answers:
+		a := answer.Val.(outcome)
+		if a.err == nil {
+			if reason := v.holds(&a.verdict); reason != "" {
+				a.err = token.Refuse(reason, nil)
+			}
+		}
+		return a.verdict.Identity, a.from, a.err
+	}
+}
+
+// holds looks at what can end an acceptance at any moment: empty, or the
+// reason why it does not hold any more.
+func (v *Verifier) holds(a *verdict.Verdict) token.Reason {
+	now := time.Now()
+	switch {
+	case !now.Before(a.Identity.Expires):
+		return token.Expired
+	case v.deny.Denies(&a.Identity):
+		return token.Denied
+	case a.ByKey:
+		return v.keys.Trusts(a.Key, now)
+	}
+	return ""
+}
+
+// outcome is what the callers of one flight share.
+type outcome struct {
+	verdict verdict.Verdict
+	from    Source
+	err     *token.Error
+}
+
+// judge decides about a token that the cache does not know, and tells the
+// cache.
+func (v *Verifier) judge(ctx context.Context, key verdict.Key, raw string) (result outcome) {
+	defer func() {
+		if p := recover(); p != nil {
+			v.log.Error("panic while verifying a token", "panic", fmt.Sprint(p))
+			result = outcome{from: result.from, err: token.Refuse(token.Internal, fmt.Errorf("panic: %v", p))}
+		}
+	}()
+	// Taken before the verification: a refusal that a newer set might undo is
+	// then not remembered.
+	version := v.keys.Version()
+	judgement, by, from, err := v.dispatch(ctx, raw)
+	if err != nil {
+		refusal := asError(err)
+		if remembered(refusal, from) {
+			v.cache.Refuse(key, refusal.Reason, version)
+		}
+		return outcome{from: from, err: refusal}
+	}
+	if judgement.Audience != "" {
+		v.observer.AudienceReported(judgement.Audience)
+		v.log.Warn("token would be refused for its audience", "reason", judgement.Audience,
+			"subject", judgement.Identity.Subject, "client_id", judgement.Identity.ClientID)
+	}
+	accepted := verdict.Verdict{Identity: judgement.Identity}
+	if by != nil {
+		accepted.Key, accepted.ByKey = *by, true
+	}
+	v.cache.Accept(key, accepted, time.Now())
+	return outcome{verdict: accepted, from: from}
+}
+
+// dispatch sends a token to the judge of its form. by is the key that vouches
+// for it, if one does.
+func (v *Verifier) dispatch(ctx context.Context, raw string) (j jwt.Judgement, by *keys.Thumbprint, from Source, err error) {
+	if v.options.Mode == JWT || v.options.Mode == Auto && jws.Looks(raw) {
+		if !jws.Looks(raw) {
+			return j, nil, FromNowhere, token.Refuse(token.Opaque, nil)
+		}
+		j, print, err := v.jwt.Verify(ctx, raw)
+		if err != nil || !v.options.IntrospectJWT {
+			return j, &print, FromSignature, err
+		}
+		said, err := v.introspect.Introspect(ctx, raw)
+		if err != nil {
+			return j, nil, FromIntrospection, err
+		}
+		if said.Identity.Subject != j.Identity.Subject {
+			return j, nil, FromIntrospection, token.Refuse(token.Inactive, errors.New("introspection names another subject"))
+		}
+		return j, &print, FromIntrospection, nil
+	}
+	if v.introspect == nil {
+		return j, nil, FromNowhere, token.Refuse(token.Opaque, errors.New("introspection is not configured"))
+	}
+	j, err = v.introspect.Introspect(ctx, raw)
+	return j, nil, FromIntrospection, err
+}
+
+// remembered reports whether a refusal is worth remembering: it cost a
+// signature or a call, and asking again at once would bring the same.
+func remembered(err *token.Error, from Source) bool {
+	if err.Kind != token.Invalid {
+		return false
+	}
+	return from == FromIntrospection || err.Reason == token.SignatureInvalid || err.Reason == token.KeyUnknown
+}
+
+func asError(err error) *token.Error {
+	var refusal *token.Error
+	if errors.As(err, &refusal) {
+		return refusal
+	}
+	return token.Refuse(token.Internal, err)
+}
+
+// isBearerToken reports whether raw is a b64token (RFC 6750 §2.1).
+func isBearerToken(raw string) bool {
+	end := len(raw)
+	for end > 0 && raw[end-1] == '=' {
+		end--
+	}
+	if end == 0 {
+		return false
+	}
+	for i := 0; i < end; i++ {
+		if !bearerByte[raw[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+var bearerByte = func() (is [256]bool) {
+	for c := range is {
+		is[c] = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
+			c == '-' || c == '.' || c == '_' || c == '~' || c == '+' || c == '/'
+	}
+	return is
+}()
+
 // Metadata is what the issuer says about itself.
-func (v *Verifier) Metadata() Metadata { return nil }
+func (v *Verifier) Metadata() Metadata { return v.issuer }
 
 // Stats is for gauges.
-func (v *Verifier) Stats() Stats { return Stats{} }
+func (v *Verifier) Stats() Stats {
+	var s Stats
+	s.Keys, s.KeysFetched = v.keys.Loaded()
+	s.Accepted, s.Refused = v.cache.Sizes()
+	s.DenyFileBroken = v.deny.Broken()
+	return s
+}
 
 // Metadata is the issuer's metadata, as far as it is known by now.
 type Metadata interface {
@@ -58,4 +378,41 @@ type Metadata interface {
 	// name, else those found that share the issuer's origin; else empty.
 	JWKSURL() string
 	IntrospectionURL() string
+}
+
+func (v *Verifier) metadataFetched(took time.Duration, err error) {
+	v.observer.Called(CallMetadata, err != nil, took)
+	if err != nil {
+		v.log.Warn("issuer metadata not fetched", "error", err)
+	}
+}
+
+func (v *Verifier) keysFetched(took time.Duration, skipped []error, err error) {
+	v.observer.Called(CallKeys, err != nil, took)
+	if err != nil {
+		_, asked := v.keys.Loaded()
+		v.log.Warn("issuer keys not fetched; the last good ones stay in force", "error", err, "last_good", asked)
+		return
+	}
+	count, _ := v.keys.Loaded()
+	v.log.Debug("issuer keys fetched", "keys", count, "took", took)
+	for _, fault := range skipped {
+		v.log.Warn("issuer key cannot be used", "error", fault)
+	}
+}
+
+func (v *Verifier) introspected(took time.Duration, err error) {
+	v.observer.Called(CallIntrospection, err != nil, took)
+	if err != nil {
+		v.log.Warn("introspection failed", "error", err)
+	}
+}
+
+func (v *Verifier) denyFileRead(err error) {
+	v.observer.DenyFileRead(err != nil)
+	if err != nil {
+		v.log.Error("deny file is broken; the last good one stays in force", "error", err)
+		return
+	}
+	v.log.Info("deny file read")
 }

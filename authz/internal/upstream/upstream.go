@@ -1,0 +1,180 @@
+// Package upstream is the HTTP client for the issuer. What it may be led to by
+// a document or a redirect is bounded: one origin, a capped size and a capped
+// time.
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+// Client talks to the issuer.
+type Client struct{ http *http.Client }
+
+// maxRedirects bounds how often a GET is sent on within one origin.
+const maxRedirects = 3
+
+// NewTransport makes the transport. Only the given proxy is used, never one
+// of the environment; loopback is always reached directly.
+func NewTransport(proxy, caFile string) (*http.Transport, error) {
+	t := &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    2 * time.Second,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConns:           64,
+		MaxIdleConnsPerHost:    64,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	if proxy != "" {
+		u, err := url.Parse(proxy)
+		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "socks5") {
+			return nil, errors.New("the proxy must be http://host:port, https://host:port or socks5://host:port")
+		}
+		t.Proxy = func(r *http.Request) (*url.URL, error) {
+			if isLoopback(r.URL.Hostname()) {
+				return nil, nil
+			}
+			return u, nil
+		}
+	}
+	if caFile != "" {
+		pem, err := os.ReadFile(caFile)
+		if err != nil {
+			return nil, err
+		}
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			roots = x509.NewCertPool()
+		}
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no PEM certificate", caFile)
+		}
+		t.TLSClientConfig.RootCAs = roots
+	}
+	return t, nil
+}
+
+// New makes a Client.
+func New(transport http.RoundTripper) *Client {
+	return &Client{http: &http.Client{
+		Transport: transport,
+		CheckRedirect: func(next *http.Request, via []*http.Request) error {
+			switch {
+			case via[0].Method != http.MethodGet:
+				// A POST carries a credential and a token: they go to the one
+				// address that was configured or found.
+				return errors.New("redirect of a POST refused")
+			case len(via) > maxRedirects:
+				return errors.New("too many redirects")
+			case Origin(next.URL) != Origin(via[0].URL):
+				return errors.New("redirect to another origin refused")
+			}
+			return nil
+		},
+	}}
+}
+
+// CloseIdle closes idle connections.
+func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
+
+// StatusError is an answer other than 200.
+type StatusError struct{ Status int }
+
+func (e *StatusError) Error() string { return fmt.Sprintf("answered with status %d", e.Status) }
+
+// Get fetches a JSON document of at most limit bytes.
+func (c *Client) Get(ctx context.Context, address string, limit int64) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.do(request, limit)
+}
+
+// PostForm sends a form with HTTP Basic credentials and returns the JSON
+// document of at most limit bytes that comes back.
+func (c *Client) PostForm(ctx context.Context, address string, form url.Values, user, password string, limit int64) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	// RFC 6749 §2.3.1: both parts are form-encoded first.
+	request.SetBasicAuth(url.QueryEscape(user), url.QueryEscape(password))
+	// Nothing is sent for an empty list, but it tells the transport that the
+	// form may be sent again on a new connection when a kept-alive one turns
+	// out to be dead.
+	request.Header["Idempotency-Key"] = []string{}
+	return c.do(request, limit)
+}
+
+func (c *Client) do(request *http.Request, limit int64) ([]byte, error) {
+	request.Header.Set("Accept", "application/json")
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		// A short rest is read so that the connection can be used again.
+		_, _ = io.CopyN(io.Discard, response.Body, 4<<10)
+		return nil, &StatusError{Status: response.StatusCode}
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(body)) > limit {
+		return nil, fmt.Errorf("answer longer than %d bytes", limit)
+	}
+	return body, nil
+}
+
+// ParseURL reads an address that tokens or trust depend on: HTTPS, or HTTP on
+// loopback; without user information and fragment.
+func ParseURL(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil:
+		return nil, errors.New("not a URL")
+	case u.Host == "" || u.Hostname() == "" || u.Opaque != "":
+		return nil, errors.New("not an absolute URL")
+	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
+		return nil, errors.New("must be https, or http on loopback")
+	case u.User != nil:
+		return nil, errors.New("must not hold user information")
+	case u.Fragment != "" || strings.Contains(address, "#"):
+		return nil, errors.New("must not hold a fragment")
+	}
+	return u, nil
+}
+
+// Origin is the scheme, host and port of a URL (RFC 6454 §4).
+func Origin(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"https": "443", "http": "80"}[u.Scheme]
+	}
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.IsLoopback()
+}

@@ -1,0 +1,139 @@
+package verifier_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/issuertest"
+	"github.com/neonpanel/mcp-gateway/authz/internal/token"
+	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
+)
+
+const audience = "https://mcp.example.com/mcp"
+
+var signer = issuertest.NewSigner("RS256", "one", 1)
+
+// claims are those of a good token, with changes; a nil value removes.
+func claims(issuer string, changes map[string]any) map[string]any {
+	now := time.Now().Unix()
+	c := map[string]any{
+		"iss": issuer, "sub": "46", "aud": audience, "client_id": "client-1", "jti": "token-1",
+		"scope": "read:inventory read:analytics", "iat": now, "exp": now + 3600,
+	}
+	maps.Copy(c, changes)
+	maps.DeleteFunc(c, func(_ string, v any) bool { return v == nil })
+	return c
+}
+
+// start makes and runs a Verifier on the server until the test ends.
+func start(t testing.TB, server *issuertest.Server, change func(*verifier.Options)) *verifier.Verifier {
+	t.Helper()
+	options := verifier.Options{Issuer: server.Issuer, Transport: server.Transport, Audiences: []string{audience}}
+	if change != nil {
+		change(&options)
+	}
+	v, err := verifier.New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- v.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error("Run:", err)
+		}
+	})
+	return v
+}
+
+// reason is what an error says; empty for nil.
+func reason(t testing.TB, err error) string {
+	t.Helper()
+	if err == nil {
+		return ""
+	}
+	var refusal *token.Error
+	if !errors.As(err, &refusal) {
+		t.Fatalf("%T is not a *token.Error: %v", err, err)
+	}
+	return refusal.Reason
+}
+
+// inBubble runs a test on fake time with an issuer in memory and a Verifier
+// that is ready.
+func inBubble(t *testing.T, change func(*verifier.Options), test func(t *testing.T, server *issuertest.Server, v *verifier.Verifier)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := issuertest.StartInMemory(t)
+		server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signer)))
+		v := start(t, server, change)
+		synctest.Wait()
+		if err := v.Ready(); err != nil {
+			t.Fatal(err)
+		}
+		test(t, server, v)
+	})
+}
+
+func TestGoodTokenIsAcceptedAndCached(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		raw := signer.Sign(claims(server.Issuer, nil))
+		for range 2 {
+			id, err := v.Verify(t.Context(), raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if id.Subject != "46" || id.ClientID != "client-1" || id.ID != "token-1" ||
+				len(id.Scopes) != 2 || id.Scopes[0] != "read:analytics" || id.Scopes[1] != "read:inventory" {
+				t.Errorf("identity is %+v", id)
+			}
+		}
+		if n := v.Stats().Accepted; n != 1 {
+			t.Errorf("%d verdicts cached, want 1", n)
+		}
+		if n := server.Calls(issuertest.PathJWKS); n != 1 {
+			t.Errorf("%d fetches of the keys, want 1", n)
+		}
+		time.Sleep(time.Hour)
+		if _, err := v.Verify(t.Context(), raw); reason(t, err) != token.Expired {
+			t.Errorf("after its expiry: %v", err)
+		}
+	})
+}
+
+func TestOverRealHTTP(t *testing.T) {
+	t.Parallel()
+	server := issuertest.Start(t)
+	server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signer)))
+	ready := make(chan struct{}, 100)
+	v := start(t, server, func(o *verifier.Options) { o.Observer = readyObserver{keys: ready} })
+	select {
+	case <-ready:
+	case <-time.After(10 * time.Second):
+		t.Fatal("no keys")
+	}
+	if err := v.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Verify(t.Context(), signer.Sign(claims(server.Issuer, nil))); err != nil {
+		t.Error(err)
+	}
+}
+
+type readyObserver struct{ keys chan struct{} }
+
+func (readyObserver) Verdict(verifier.Source, string) {}
+func (o readyObserver) Called(what verifier.Call, failed bool, _ time.Duration) {
+	if what == verifier.CallKeys && !failed {
+		o.keys <- struct{}{}
+	}
+}
+func (readyObserver) AudienceReported(string) {}
+func (readyObserver) DenyFileRead(bool)       {}
