@@ -6,9 +6,13 @@ package toolcall
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
 )
 
 // Runner runs tools.
@@ -63,3 +67,64 @@ const (
 	// Internal: a fault of ours.
 	Internal FailureKind = "internal"
 )
+
+// API is what a [Runner] needs of the NeonPanel client. Every error it returns
+// is a [*neonpanel.Error].
+type API interface {
+	Do(ctx context.Context, r neonpanel.Request) (*neonpanel.Response, error)
+}
+
+// Options are the settings of [New].
+type Options struct {
+	// MaxResultBytes is the size from which an answer is cut; 100,000.
+	MaxResultBytes int
+	// Logger is told of faults of ours, without arguments or tokens.
+	Logger *slog.Logger
+}
+
+type runner struct {
+	api      API
+	maxBytes int
+	logger   *slog.Logger
+}
+
+// New makes a Runner on api.
+func New(api API, options Options) Runner {
+	r := &runner{api: api, maxBytes: options.MaxResultBytes, logger: options.Logger}
+	if r.maxBytes <= 0 {
+		r.maxBytes = 100_000
+	}
+	if r.logger == nil {
+		r.logger = slog.New(slog.DiscardHandler)
+	}
+	return r
+}
+
+func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMessage, bearer string) (result Result) {
+	// A panic here would end the process: the SDK runs tools on its own
+	// goroutines.
+	defer func() {
+		if fault := recover(); fault != nil {
+			r.logger.Error("a tool call panicked", "tool", t.Name, "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
+			result = failed(Failure{Kind: Internal, Message: "The gateway failed on this call. Nothing more is known; try again, and report it if it happens again."})
+		}
+	}()
+	values, faults := readArguments(&t, arguments)
+	if len(faults) > 0 {
+		return failed(Failure{Kind: InvalidArguments, Message: listFaults(&t, faults)})
+	}
+	request, faults := buildRequest(&t, values)
+	if len(faults) > 0 {
+		return failed(Failure{Kind: InvalidArguments, Message: listFaults(&t, faults)})
+	}
+	request.Bearer = bearer
+	response, err := r.api.Do(ctx, request)
+	if err != nil {
+		return failed(explain(&t, err))
+	}
+	return r.shape(&t, values, response)
+}
+
+func failed(f Failure) Result {
+	return Result{Text: f.Message, Failure: &f}
+}

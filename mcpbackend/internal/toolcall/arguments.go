@@ -1,0 +1,188 @@
+package toolcall
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+)
+
+// maxWrapping is how many layers of {"params": …} and JSON strings are removed.
+const maxWrapping = 5
+
+// values are the arguments of one call, in the order of the tool's parameters;
+// nil for those that were not given.
+type values []json.RawMessage
+
+// readArguments turns what a client sent into one checked value for each of the
+// tool's parameters, or names every fault at once.
+func readArguments(t *catalogue.Tool, arguments json.RawMessage) (values, []string) {
+	parameters := t.Operation.Parameters
+	members, fault := unwrap(arguments, func(name string) bool { return find(parameters, name) >= 0 })
+	if fault != "" {
+		return nil, []string{fault}
+	}
+	given := make(values, len(parameters))
+	var faults []string
+	var unknown []string
+	for name, raw := range members {
+		i := find(parameters, name)
+		switch {
+		case i < 0:
+			unknown = append(unknown, name)
+		case parameters[i].Argument == name:
+			given[i] = raw
+		case members[parameters[i].Argument] != nil:
+			// The exact name wins over one that only resembles it.
+		case given[i] != nil:
+			faults = append(faults, parameters[i].Argument+" is given twice, under names that resemble it")
+		default:
+			given[i] = raw
+		}
+	}
+	if len(unknown) > 0 {
+		slices.Sort(unknown)
+		faults = append(faults, unknownArguments(t, unknown))
+	}
+	for i := range parameters {
+		p := &parameters[i]
+		raw := given[i]
+		// Models send null, and "" for what they leave open.
+		if raw == nil || string(raw) == "null" && !p.Schema.Nullable || string(raw) == `""` && !p.Required {
+			given[i] = p.Schema.Default
+			if given[i] == nil && p.Required {
+				faults = append(faults, missing(p))
+			}
+			continue
+		}
+		c := checker{}
+		given[i] = c.argument(p, raw)
+		faults = append(faults, c.faults...)
+	}
+	return given, faults
+}
+
+// find gives the parameter with a name: the exact one, or else the one that
+// differs only in case and underscores, so that company_uuid finds companyUuid.
+func find(parameters []catalogue.Parameter, name string) int {
+	for i := range parameters {
+		if parameters[i].Argument == name && !parameters[i].Hidden {
+			return i
+		}
+	}
+	for i := range parameters {
+		if !parameters[i].Hidden && sameWords(parameters[i].Argument, name) {
+			return i
+		}
+	}
+	return -1
+}
+
+func sameWords(a, b string) bool {
+	for {
+		a, b = strings.TrimLeft(a, "_-"), strings.TrimLeft(b, "_-")
+		if a == "" || b == "" {
+			return a == b
+		}
+		if lower(a[0]) != lower(b[0]) {
+			return false
+		}
+		a, b = a[1:], b[1:]
+	}
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+// unwrap removes what clients put around arguments: {"params": {…}}, and JSON
+// inside a string.
+func unwrap(raw json.RawMessage, isArgument func(string) bool) (map[string]json.RawMessage, string) {
+	const wrong = "the arguments must be a JSON object"
+	for range maxWrapping + 1 {
+		raw = bytes.TrimSpace(raw)
+		if len(raw) == 0 || string(raw) == "null" {
+			return nil, ""
+		}
+		switch raw[0] {
+		case '"':
+			var text string
+			if json.Unmarshal(raw, &text) != nil {
+				return nil, wrong
+			}
+			raw = json.RawMessage(text)
+		case '{':
+			var members map[string]json.RawMessage
+			if json.Unmarshal(raw, &members) != nil {
+				return nil, wrong + " that is well formed"
+			}
+			inner, wrapped := members["params"]
+			if !wrapped || len(members) != 1 || isArgument("params") {
+				return members, ""
+			}
+			raw = inner
+		default:
+			return nil, wrong
+		}
+	}
+	return nil, wrong + ", not wrapped more than " + strconv.Itoa(maxWrapping) + " times"
+}
+
+func missing(p *catalogue.Parameter) string {
+	fault := p.Argument + " is required"
+	if d := p.Schema.Description; d != "" {
+		fault += ": " + d
+	}
+	return fault
+}
+
+func unknownArguments(t *catalogue.Tool, unknown []string) string {
+	var names []string
+	for i := range t.Operation.Parameters {
+		if p := &t.Operation.Parameters[i]; !p.Hidden {
+			names = append(names, p.Argument)
+		}
+	}
+	for i, name := range unknown {
+		unknown[i] = show(name)
+	}
+	if len(unknown) > 10 {
+		unknown = append(unknown[:10], "…")
+	}
+	if len(names) == 0 {
+		return fmt.Sprintf("%s: this tool takes no arguments", strings.Join(unknown, ", "))
+	}
+	return fmt.Sprintf("no argument is named %s; there are %s", strings.Join(unknown, ", "), strings.Join(names, ", "))
+}
+
+func listFaults(t *catalogue.Tool, faults []string) string {
+	if len(faults) == 1 {
+		return fmt.Sprintf("%s was not called: %s. Correct this and call it again.", t.Name, strings.TrimSuffix(faults[0], "."))
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s was not called: %d arguments are wrong.\n", t.Name, len(faults))
+	for _, fault := range faults {
+		b.WriteString("- " + fault + "\n")
+	}
+	b.WriteString("Correct all of them and call it again.")
+	return b.String()
+}
+
+// show quotes a short, plain piece of what was sent; anything else is left out.
+func show(value string) string {
+	const longest = 40
+	plain := len(value) <= longest && !strings.ContainsFunc(value, func(r rune) bool {
+		return r < ' ' || r > '~' || r == '<' || r == '>' || r == '"' || r == '`'
+	})
+	if !plain {
+		return "(one not shown)"
+	}
+	return `"` + value + `"`
+}

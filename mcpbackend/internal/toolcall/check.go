@@ -1,0 +1,408 @@
+package toolcall
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
+)
+
+// checker checks values against schemas and collects the faults.
+type checker struct{ faults []string }
+
+const maxFaults = 20
+
+func (c *checker) fault(path, format string, arguments ...any) {
+	if len(c.faults) < maxFaults {
+		c.faults = append(c.faults, path+" "+fmt.Sprintf(format, arguments...))
+	}
+}
+
+// argument checks one argument, after the conversions that change no meaning:
+// models send numbers as strings, one value for a list, a time for a date.
+// What needs no conversion comes back byte for byte.
+func (c *checker) argument(p *catalogue.Parameter, raw json.RawMessage) json.RawMessage {
+	raw = convert(p.Schema, bytes.TrimSpace(raw))
+	value, ok := decode(raw)
+	if !ok {
+		c.fault(p.Argument, "is not JSON")
+		return nil
+	}
+	before := len(c.faults)
+	c.value(p.Schema, value, p.Argument)
+	if len(c.faults) == before && p.In == catalogue.InPath && !neonpanel.ValidPathArgument(text(raw)) {
+		c.fault(p.Argument, "must be 1 to 128 letters, digits and . _ : ~ - only, beginning with a letter or digit; %s", describe(p.Schema))
+	}
+	return raw
+}
+
+func describe(s *catalogue.Schema) string {
+	if s.Description != "" {
+		return strings.TrimSuffix(s.Description, ".")
+	}
+	return "copy it from the answer that holds it"
+}
+
+func decode(raw json.RawMessage) (any, bool) {
+	// Numbers keep their digits.
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	var value any
+	if decoder.Decode(&value) != nil {
+		return nil, false
+	}
+	_, err := decoder.Token()
+	return value, err == io.EOF
+}
+
+var (
+	integer = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,18})$`)
+	number  = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
+)
+
+func convert(s *catalogue.Schema, raw json.RawMessage) json.RawMessage {
+	if len(raw) == 0 {
+		return raw
+	}
+	var given string
+	isString := raw[0] == '"' && json.Unmarshal(raw, &given) == nil
+	trimmed := strings.TrimSpace(given)
+	switch s.Type {
+	case "integer":
+		if isString && integer.MatchString(trimmed) {
+			return json.RawMessage(trimmed)
+		}
+		// 12.0 is an integer in JSON Schema, but not for the API.
+		if !isString && !integer.Match(raw) && number.Match(raw) {
+			if f, err := strconv.ParseFloat(string(raw), 64); err == nil && f == math.Trunc(f) && math.Abs(f) < 1<<53 {
+				return strconv.AppendInt(nil, int64(f), 10)
+			}
+		}
+	case "number":
+		if isString && number.MatchString(trimmed) {
+			return json.RawMessage(trimmed)
+		}
+	case "boolean":
+		if isString && (strings.EqualFold(trimmed, "true") || strings.EqualFold(trimmed, "false")) {
+			return json.RawMessage(strings.ToLower(trimmed))
+		}
+	case "string":
+		if !isString {
+			if number.Match(raw) {
+				return marshal(string(raw))
+			}
+			return raw
+		}
+		if s.Format == "date" && len(given) > 10 && given[10] == 'T' && isDate(given[:10]) {
+			return marshal(given[:10])
+		}
+		for _, option := range s.Enum {
+			if strings.EqualFold(text(option), trimmed) {
+				return option
+			}
+		}
+	case "array":
+		switch {
+		case raw[0] == '[':
+			if s.Items == nil {
+				return raw
+			}
+			var items []json.RawMessage
+			if json.Unmarshal(raw, &items) != nil {
+				return raw
+			}
+			changed := false
+			for i, item := range items {
+				items[i] = convert(s.Items, item)
+				changed = changed || !bytes.Equal(item, items[i])
+			}
+			if changed {
+				return join(items)
+			}
+		case isString && strings.HasPrefix(trimmed, "[") && json.Valid([]byte(trimmed)):
+			return convert(s, json.RawMessage(trimmed))
+		case isString && s.Items != nil && (s.Items.Type == "string" || s.Items.Type == "integer"):
+			var items []json.RawMessage
+			for part := range strings.SplitSeq(trimmed, ",") {
+				if part = strings.TrimSpace(part); part != "" {
+					items = append(items, convert(s.Items, marshal(part)))
+				}
+			}
+			return join(items)
+		case !isString && raw[0] != '{' && s.Items != nil:
+			return join([]json.RawMessage{convert(s.Items, raw)})
+		}
+	case "object":
+		if isString && strings.HasPrefix(trimmed, "{") && json.Valid([]byte(trimmed)) {
+			return json.RawMessage(trimmed)
+		}
+	}
+	return raw
+}
+
+func join(items []json.RawMessage) json.RawMessage {
+	return slices.Concat([]byte("["), bytes.Join(rawSlices(items), []byte(",")), []byte("]"))
+}
+
+func rawSlices(items []json.RawMessage) [][]byte {
+	out := make([][]byte, len(items))
+	for i, item := range items {
+		out[i] = item
+	}
+	return out
+}
+
+func marshal(value string) json.RawMessage {
+	// A string always has a JSON form.
+	raw, _ := json.Marshal(value)
+	return raw
+}
+
+// text is the plain form of a JSON scalar.
+func text(raw json.RawMessage) string {
+	if len(raw) > 0 && raw[0] == '"' {
+		var s string
+		_ = json.Unmarshal(raw, &s)
+		return s
+	}
+	return string(raw)
+}
+
+func isDate(value string) bool {
+	_, err := time.Parse(time.DateOnly, value)
+	return err == nil
+}
+
+func (c *checker) value(s *catalogue.Schema, value any, path string) {
+	if value == nil && s.Nullable {
+		return
+	}
+	if len(s.AnyOf) > 0 && !slices.ContainsFunc(s.AnyOf, func(alternative *catalogue.Schema) bool {
+		attempt := checker{}
+		attempt.value(alternative, value, path)
+		return len(attempt.faults) == 0
+	}) {
+		c.fault(path, "has none of the forms that are allowed; %s", describe(s))
+		return
+	}
+	if len(s.Enum) > 0 && !slices.ContainsFunc(s.Enum, func(option json.RawMessage) bool {
+		allowed, _ := decode(option)
+		return equal(allowed, value)
+	}) {
+		c.fault(path, "must be %s%s", oneOf(s.Enum), got(value))
+		return
+	}
+	switch s.Type {
+	case "":
+		return
+	case "string":
+		given, ok := value.(string)
+		if !ok {
+			c.fault(path, "must be a string%s", got(value))
+			return
+		}
+		c.text(s, given, path)
+	case "integer", "number":
+		given, ok := value.(json.Number)
+		if !ok || s.Type == "integer" && !integer.MatchString(given.String()) {
+			c.fault(path, "must be %s%s", numeric(s), got(value))
+			return
+		}
+		f, err := given.Float64()
+		if err != nil || outside(s, f) {
+			c.fault(path, "must be %s%s", numeric(s), got(value))
+		}
+	case "boolean":
+		if _, ok := value.(bool); !ok {
+			c.fault(path, "must be true or false%s", got(value))
+		}
+	case "array":
+		given, ok := value.([]any)
+		if !ok {
+			c.fault(path, "must be a list%s", got(value))
+			return
+		}
+		if s.MinItems != nil && int64(len(given)) < *s.MinItems || s.MaxItems != nil && int64(len(given)) > *s.MaxItems {
+			c.fault(path, "must have %s entries, not %d", between(s.MinItems, s.MaxItems), len(given))
+		}
+		if s.UniqueItems {
+			for i := range given {
+				if slices.ContainsFunc(given[:i], func(other any) bool { return equal(other, given[i]) }) {
+					c.fault(path, "must not hold an entry twice")
+					break
+				}
+			}
+		}
+		if s.Items != nil {
+			for i, item := range given {
+				c.value(s.Items, item, path+"["+strconv.Itoa(i)+"]")
+			}
+		}
+	case "object":
+		given, ok := value.(map[string]any)
+		if !ok {
+			c.fault(path, "must be an object%s", got(value))
+			return
+		}
+		for _, property := range s.Properties {
+			member, present := given[property.Name]
+			switch {
+			case present:
+				c.value(property.Schema, member, path+"."+property.Name)
+			case property.Required:
+				c.fault(path+"."+property.Name, "is required")
+			}
+		}
+		if s.Closed {
+			names := make([]string, 0, len(given))
+			for name := range given {
+				if !slices.ContainsFunc(s.Properties, func(p catalogue.Property) bool { return p.Name == name }) {
+					names = append(names, show(name))
+				}
+			}
+			if slices.Sort(names); len(names) > 0 {
+				c.fault(path, "has no member %s", strings.Join(names[:min(len(names), 10)], ", "))
+			}
+		}
+	}
+}
+
+func (c *checker) text(s *catalogue.Schema, given, path string) {
+	length := int64(utf8.RuneCountInString(given))
+	if s.MinLength != nil && length < *s.MinLength || s.MaxLength != nil && length > *s.MaxLength {
+		c.fault(path, "must have %s characters, not %d", between(s.MinLength, s.MaxLength), length)
+		return
+	}
+	if s.Pattern != nil && !s.Pattern.MatchString(given) {
+		c.fault(path, "must match %s%s", s.Pattern, got(given))
+		return
+	}
+	switch s.Format {
+	case "date":
+		if !isDate(given) {
+			c.fault(path, "must be a date as YYYY-MM-DD%s", got(given))
+		}
+	case "date-time":
+		if _, err := time.Parse(time.RFC3339, given); err != nil {
+			c.fault(path, "must be a time as YYYY-MM-DDThh:mm:ssZ%s", got(given))
+		}
+	}
+}
+
+func outside(s *catalogue.Schema, f float64) bool {
+	return s.Minimum != nil && f < *s.Minimum || s.Maximum != nil && f > *s.Maximum ||
+		s.ExclusiveMinimum != nil && f <= *s.ExclusiveMinimum || s.ExclusiveMaximum != nil && f >= *s.ExclusiveMaximum
+}
+
+func numeric(s *catalogue.Schema) string {
+	noun := "a number"
+	if s.Type == "integer" {
+		noun = "an integer"
+	}
+	show := func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+	switch {
+	case s.Minimum != nil && s.Maximum != nil:
+		return noun + " from " + show(*s.Minimum) + " to " + show(*s.Maximum)
+	case s.Minimum != nil:
+		return noun + " of at least " + show(*s.Minimum)
+	case s.Maximum != nil:
+		return noun + " of at most " + show(*s.Maximum)
+	case s.ExclusiveMinimum != nil:
+		return noun + " above " + show(*s.ExclusiveMinimum)
+	case s.ExclusiveMaximum != nil:
+		return noun + " below " + show(*s.ExclusiveMaximum)
+	}
+	return noun
+}
+
+func between(low, high *int64) string {
+	switch {
+	case low != nil && high != nil && *low == *high:
+		return strconv.FormatInt(*low, 10)
+	case low != nil && high != nil:
+		return fmt.Sprintf("%d to %d", *low, *high)
+	case low != nil:
+		return fmt.Sprintf("at least %d", *low)
+	default:
+		return fmt.Sprintf("at most %d", *high)
+	}
+}
+
+func oneOf(options []json.RawMessage) string {
+	if len(options) == 1 {
+		return string(options[0])
+	}
+	return "one of " + string(bytes.Join(rawSlices(options), []byte(", ")))
+}
+
+// got says what was sent instead, when that is short and plain.
+func got(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return ", not null"
+	case bool:
+		return ", not " + strconv.FormatBool(v)
+	case json.Number:
+		if len(v) > 30 {
+			return ""
+		}
+		return ", not " + v.String()
+	case string:
+		if shown := show(v); shown[0] == '"' {
+			return ", not " + shown
+		}
+		return ", not this text"
+	case []any:
+		return ", not a list"
+	default:
+		return ", not an object"
+	}
+}
+
+func equal(a, b any) bool {
+	switch a := a.(type) {
+	case json.Number:
+		b, ok := b.(json.Number)
+		if !ok {
+			return false
+		}
+		if a == b {
+			return true
+		}
+		x, errX := a.Float64()
+		y, errY := b.Float64()
+		return errX == nil && errY == nil && x == y
+	case []any:
+		b, ok := b.([]any)
+		return ok && slices.EqualFunc(a, b, equal)
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for name, member := range a {
+			other, present := b[name]
+			if !present || !equal(member, other) {
+				return false
+			}
+		}
+		return true
+	default:
+		// What is left is comparable: null, booleans and strings.
+		switch b.(type) {
+		case []any, map[string]any:
+			return false
+		}
+		return a == b
+	}
+}
