@@ -115,3 +115,133 @@ type citation struct {
 func cite(d *ledger.Document) *citation {
 	return &citation{d.Type, d.Link(), d.Status, instant(d.Completed), orNull(d.Ref), midnight(d.Date)}
 }
+
+type costFilters struct {
+	Country   string   `json:"country_code"`
+	Warehouse string   `json:"warehouse_uuid,omitempty"`
+	Start     midnight `json:"start_date"`
+	End       midnight `json:"end_date"`
+}
+
+type costDetail struct {
+	Type     string         `json:"type"`
+	Batch    *citation      `json:"batch,omitempty"` // in COGS only
+	Document *citation      `json:"document"`
+	Currency string         `json:"currency"`
+	Amount   ledger.Decimal `json:"amount"`
+	Quantity int64          `json:"quantity"`
+}
+
+type landedBatch struct {
+	Batch    *citation      `json:"batch"`
+	Currency string         `json:"currency"`
+	Amount   ledger.Decimal `json:"amount"`
+	Quantity int64          `json:"quantity"`
+	Details  []costDetail   `json:"details"`
+}
+
+// listInventoryLandedCosts is GET …/inventory-items/{inventoryId}/landed-cost:
+// the batches that came into the warehouse in the period, with all they had cost
+// by then. The totals are of the whole period, not of the page.
+func (s *server) listInventoryLandedCosts(x *exchange) (any, error) {
+	i, err := x.item()
+	if err != nil {
+		return nil, err
+	}
+	f := x.form()
+	p := f.page(coreList)
+	f.required("warehouse_uuid")
+	start, end := f.span(x.today)
+	if err := f.faults.err(); err != nil {
+		return nil, err
+	}
+	w := x.company.Warehouse(f.scalar("warehouse_uuid"))
+	if w == nil {
+		return nil, notFound("Warehouse is not found.")
+	}
+	var amount ledger.Decimal
+	var quantity int64
+	in := filter(i.Receipts, func(r ledger.Receipt) bool { return r.Warehouse == w && r.Date >= start && r.Date <= end })
+	for _, r := range in {
+		amount += r.Amount()
+		quantity += r.Quantity
+	}
+	currency := x.company.Currency
+	rows := cut(&p, in)
+	return struct {
+		paging
+		Filters   costFilters    `json:"filters"`
+		Company   companyBody    `json:"company"`
+		Inventory itemBody       `json:"inventory"`
+		Warehouse warehouseBody  `json:"warehouse"`
+		Currency  string         `json:"currency"`
+		Amount    ledger.Decimal `json:"amount"`
+		Quantity  int64          `json:"quantity"`
+		Data      []landedBatch  `json:"data"`
+	}{
+		p, costFilters{i.Country, w.UUID, midnight(start), midnight(end)},
+		renderCompany(x.company), renderItem(i), renderWarehouse(w), currency, amount, quantity,
+		each(rows, func(r ledger.Receipt) landedBatch {
+			return landedBatch{cite(r.Batch), currency, r.Amount(), r.Quantity, each(r.Costs, func(c ledger.Cost) costDetail {
+				return costDetail{Type: c.Kind, Document: cite(c.Document), Currency: currency, Amount: c.Amount, Quantity: r.Quantity}
+			})}
+		}),
+	}, nil
+}
+
+type soldRow struct {
+	Document *citation      `json:"document"`
+	Currency string         `json:"currency"`
+	Amount   ledger.Decimal `json:"amount"`
+	Quantity int64          `json:"quantity"`
+	Details  []costDetail   `json:"details"`
+}
+
+// listInventoryCogs is GET …/inventory-items/{inventoryId}/cogs. Its rows are
+// under details, not data. The totals are of the whole period.
+func (s *server) listInventoryCogs(x *exchange) (any, error) {
+	i, err := x.item()
+	if err != nil {
+		return nil, err
+	}
+	f := x.form()
+	p := f.page(coreList)
+	start, end := f.span(x.today)
+	if err := f.faults.err(); err != nil {
+		return nil, err
+	}
+	var amount, lost ledger.Decimal
+	var quantity int64
+	sold := i.SalesBetween(start, end)
+	for _, sale := range sold {
+		amount += sale.COGS
+		quantity += sale.Quantity
+	}
+	for _, l := range i.Losses {
+		if l.Date >= start && l.Date <= end {
+			lost += l.Amount
+		}
+	}
+	currency := x.company.Currency
+	rows := cut(&p, sold)
+	return struct {
+		paging
+		Filters   costFilters    `json:"filters"`
+		Company   companyBody    `json:"company"`
+		Inventory itemBody       `json:"inventory"`
+		Currency  string         `json:"currency"`
+		Amount    ledger.Decimal `json:"amount"`
+		Lost      ledger.Decimal `json:"lost_amount"`
+		Total     ledger.Decimal `json:"total_amount"`
+		Quantity  int64          `json:"quantity"`
+		Details   []soldRow      `json:"details"`
+	}{
+		p, costFilters{Country: i.Country, Start: midnight(start), End: midnight(end)},
+		renderCompany(x.company), renderItem(i), currency, amount, lost, amount + lost, quantity,
+		each(rows, func(sale ledger.Sale) soldRow {
+			return soldRow{cite(&sale.Invoice.Document), currency, sale.COGS, sale.Quantity, each(sale.Parts, func(part ledger.Part) costDetail {
+				return costDetail{part.Kind, cite(part.Batch), cite(part.Document), currency, part.Amount, part.Quantity}
+			})}
+		}),
+	}, nil
+}

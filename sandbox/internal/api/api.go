@@ -38,6 +38,7 @@ type server struct {
 	books  *ledger.Books
 	verify func(*http.Request) (string, error)
 	now    func() time.Time
+	intake *intake
 	mux    *http.ServeMux
 }
 
@@ -76,7 +77,7 @@ func New(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{books: books, verify: o.Verify, now: o.Now, mux: http.NewServeMux()}
+	s := &server{books: books, verify: o.Verify, now: o.Now, intake: newIntake(books, o.ImportDelay), mux: http.NewServeMux()}
 	s.routes()
 	return s, nil
 }
@@ -94,8 +95,40 @@ func (s *server) routes() {
 		{"GET", "/permissions/{permission}/companies", s.listCompaniesWithPermission},
 		{"GET", company + "/permissions", s.listPermissionsByCompany},
 		{"GET", "/revenue-and-cogs", s.revenueAndCogsSummary},
+		{"GET", "/reports", s.listReports},
+		{"GET", "/reports/{reportId}", s.getReportData},
+		{"GET", "/sales-channels", s.listSalesChannels},
+		{"GET", "/payment-terms", s.listAllPaymentTerms},
+		{"GET", company + "/payment-terms", s.listPaymentTerms},
+		{"GET", company + "/vendors", s.listVendors},
+		{"GET", company + "/services", s.listServices},
 		{"GET", company + "/warehouses", s.listWarehouses},
+		{"GET", company + "/warehouses/{warehouseUuid}/balances", s.warehouseBalances},
 		{"GET", company + "/inventory-items", s.listInventoryItems},
+		{"GET", company + "/inventory-items/{inventoryId}", s.getInventoryItemFullData},
+		{"GET", company + "/inventory-items/{inventoryId}/balances", s.inventoryBalances},
+		{"GET", company + "/inventory-items/{inventoryId}/landed-cost", s.listInventoryLandedCosts},
+		{"GET", company + "/inventory-items/{inventoryId}/cogs", s.listInventoryCogs},
+		{"GET", company + "/products", s.getProducts},
+		{"GET", company + "/listings", s.getListings},
+		{"GET", company + "/settings/forecasts", s.getCompanyForecastingSettings},
+		{"GET", company + "/inventory-orders", s.listOrders},
+		{"GET", company + "/inventory-orders/{orderId}", s.readOrder},
+		{"GET", company + "/bills", s.listBills},
+		{"GET", company + "/bills/{billId}", s.readBill},
+		{"GET", company + "/shipments", s.listShipments},
+		{"GET", company + "/shipments/{shipmentId}", s.readShipment},
+		{"GET", company + "/invoices", s.listInvoices},
+		{"GET", company + "/invoices/{invoiceId}", s.readInvoice},
+		{"GET", company + "/assembly-orders", s.listAssemblies},
+		{"GET", company + "/assembly-orders/{orderId}", s.readAssembly},
+		{"GET", company + "/adjustments", s.listAdjustments},
+		{"GET", company + "/adjustments/{adjustmentId}", s.readAdjustment},
+		{"GET", company + "/payment-requests", s.listPayments},
+		{"GET", "/import/{type}/instructions", s.getImportInstructions},
+		{"POST", company + "/create/{type}", s.createDocuments},
+		{"POST", company + "/import/{type}/pdf", s.createDocumentsByPdf},
+		{"GET", company + "/import/{type}/status/{requestId}", s.checkImportProcessing},
 	}
 	allowed := make(map[string][]string)
 	for _, r := range table {

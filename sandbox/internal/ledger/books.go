@@ -7,6 +7,7 @@ package ledger
 
 import (
 	"fmt"
+	"sort"
 	"time"
 )
 
@@ -36,6 +37,7 @@ type User struct {
 	ID        int64
 	Name      string
 	Email     string
+	Avatar    string
 	Verified  time.Time
 	LastLogin time.Time
 	Roles     []Role // in order of company id
@@ -429,6 +431,7 @@ type Report struct {
 	Group       string
 	Description string
 	Link        string
+	Permission  string // needed in one company at least
 	Sheets      []Sheet
 }
 
@@ -472,6 +475,32 @@ func (r Role) May(permission string) bool {
 		}
 	}
 	return false
+}
+
+// CanOpen tells whether the user may open the report.
+func (u *User) CanOpen(r *Report) bool {
+	for _, role := range u.Roles {
+		if role.May(r.Permission) {
+			return true
+		}
+	}
+	return false
+}
+
+// Amount is what the units of the receipt have cost.
+func (r *Receipt) Amount() Decimal {
+	var sum Decimal
+	for _, c := range r.Costs {
+		sum += c.Amount
+	}
+	return sum
+}
+
+// SalesBetween returns the item's sales from start to end, both included.
+func (i *Item) SalesBetween(start, end Date) []Sale {
+	from := sort.Search(len(i.Sales), func(k int) bool { return i.Sales[k].Invoice.Date >= start })
+	to := sort.Search(len(i.Sales), func(k int) bool { return i.Sales[k].Invoice.Date > end })
+	return i.Sales[from:max(from, to)]
 }
 
 // Item returns the company's item with the id, or nil.
@@ -546,6 +575,7 @@ func New(now time.Time) (*Books, error) {
 	return b, nil
 }
 
+// sections are the parts of the page paths by type of document.
 var sections = map[string]string{
 	"InventoryOrder": "inventory-orders",
 	"Bill":           "bills-and-expenses",

@@ -97,9 +97,9 @@ func (h *history) play() {
 	h.finish()
 }
 
-func (h *history) document(kind, section, ref string, d Date, status string) Document {
+func (h *history) document(kind, ref string, d Date, status string) Document {
 	id := h.books.ids.take(kind)
-	doc := Document{ID: id, Type: kind, Ref: fmt.Sprintf(ref, id), Date: d, Status: status, Task: taskID(section, id)}
+	doc := Document{ID: id, Type: kind, Ref: fmt.Sprintf(ref, id), Date: d, Status: status, Task: taskID(sections[kind], id)}
 	if d != 0 {
 		doc.Completed = d.Time().Add(time.Duration(8*3600+h.rng.IntN(9*3600)) * time.Second)
 	}
@@ -174,7 +174,7 @@ func (h *history) placeOrders(need func(*Item) int64, arrival func(vendor int) D
 			continue
 		}
 		o := &Order{
-			Document: h.document("InventoryOrder", "inventory-orders", h.seed.short+"-PO-%d", h.day, "In Production"),
+			Document: h.document("InventoryOrder", h.seed.short+"-PO-%d", h.day, "In Production"),
 			Placed:   h.day, Country: h.seed.markets[0].country, Vendor: vendor, Warehouse: h.hub, Term: vendor.Term, Lines: lines, Total: total,
 		}
 		o.Name = fmt.Sprintf("%s %s", vendor.Code, h.day.Time().Format("January 2006"))
@@ -227,7 +227,7 @@ func (h *history) service(name string) *Service { return h.c.serviceByKey[name] 
 func (h *history) bill(vendor, name string, about *Document, lines ...BillLine) *Bill {
 	v := h.c.vendorByKey[vendor]
 	b := &Bill{
-		Document: h.document("Bill", "bills-and-expenses", h.seed.short+"-BILL-%d", h.day, "Completed"),
+		Document: h.document("Bill", h.seed.short+"-BILL-%d", h.day, "Completed"),
 		Country:  h.seed.markets[0].country, Currency: h.c.Currency, Vendor: v, Term: v.Term, Lines: lines,
 	}
 	b.Name = name
@@ -301,11 +301,11 @@ func (h *history) ship(to *Warehouse, market string, need func(*Item) int64) {
 func (h *history) dispatch(to *Warehouse, market string) *Shipment {
 	s := &Shipment{Sent: h.day, From: h.hub, To: to, FromMarket: h.hub.Country, ToMarket: market, due: h.day + Date(4+h.rng.IntN(6))}
 	if to.Type == "FBA" {
-		s.Document = h.document("Shipment", "inventory-shipments", "FBA"+letters(h.rng, 6)+"%d", h.day, "In Transit")
+		s.Document = h.document("Shipment", "FBA"+letters(h.rng, 6)+"%d", h.day, "In Transit")
 		s.Source, s.Method, s.Carrier = "Amazon FBA", []string{"SPD", "LTL"}[h.rng.IntN(2)], "Amazon Partnered Carrier"
 		s.Name = "FBA " + market + " " + h.day.Time().Format("2 January 2006")
 	} else {
-		s.Document = h.document("Shipment", "inventory-shipments", h.seed.short+"-SHP-%d", h.day, "In Transit")
+		s.Document = h.document("Shipment", h.seed.short+"-SHP-%d", h.day, "In Transit")
 		s.Source, s.Method, s.Carrier = "Manual", "LTL", "Corvid Haulage"
 		s.Name = to.Name + " " + h.day.Time().Format("2 January 2006")
 	}
@@ -361,7 +361,7 @@ func (h *history) assemble() {
 			continue
 		}
 		if a == nil {
-			a = &Assembly{Document: h.document("AssemblyOrder", "assembly-orders", h.seed.short+"-ASM-%d", h.day, "Completed"), Country: k.Item.Country, Warehouse: h.hub}
+			a = &Assembly{Document: h.document("AssemblyOrder", h.seed.short+"-ASM-%d", h.day, "Completed"), Country: k.Item.Country, Warehouse: h.hub}
 			a.Name = "Assembly " + h.day.Time().Format("January 2006")
 			h.c.Assemblies = append(h.c.Assemblies, a)
 		}
@@ -400,7 +400,7 @@ func (h *history) demand(i *Item, weeks float64) int64 {
 
 func (h *history) invoice(source, country string, w *Warehouse, customer *Customer, channel *SalesChannel, ref string) *Invoice {
 	return &Invoice{
-		Document: h.document("Invoice", "invoicing", ref, h.day, "Completed"),
+		Document: h.document("Invoice", ref, h.day, "Completed"),
 		Source:   source, Country: country, Warehouse: w, Customer: customer, Channel: channel,
 	}
 }
@@ -506,7 +506,7 @@ func (h *history) adjust() {
 			continue
 		}
 		if a.ID == 0 {
-			a.Document = h.document("Adjustment", "adjustments", h.seed.short+"-ADJ-%d", h.day, "Completed")
+			a.Document = h.document("Adjustment", h.seed.short+"-ADJ-%d", h.day, "Completed")
 			a.Name = a.Reason + " " + h.day.String()
 		}
 		units := int64(1 + h.rng.IntN(3))

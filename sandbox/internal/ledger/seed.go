@@ -42,8 +42,8 @@ func hexID(parts ...string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func taskID(kind string, id int64) string {
-	return uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%s/%s/%d", appURL, kind, id)).String()
+func taskID(section string, id int64) string {
+	return uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "%s/%s/%d", appURL, section, id)).String()
 }
 
 type companySeed struct {
@@ -115,6 +115,7 @@ var permissionKeys = []string{
 	"view:pages.processes.adjustments",
 	"view:pages.payments",
 	"view:pages.reports",
+	"view:pages.reports.restock-plan",
 	"view:pages.settings.forecasts",
 	"edit:pages.settings.forecasts",
 	"edit:pages.settings.users",
@@ -129,22 +130,22 @@ func (b *Books) seedDirectories() {
 		{ID: 3, System: true, Document: "Bill", Name: "Net 30", Instalments: []Instalment{{"date", 30, 100}}},
 		{ID: 4, System: true, Document: "InventoryOrder", Name: "50/50", Instalments: []Instalment{{"date_order_placed", 0, 50}, {"date_order_received", 0, 50}}},
 	}
-	company := Parameter{"brand", "Brand", "Dropdown", true}
+	brand := Parameter{"brand", "Brand", "Dropdown", true}
 	start, end := Parameter{"start-date", "Start date", "DateTimePicker", false}, Parameter{"end-date", "End date", "DateTimePicker", false}
 	sku := Parameter{"sku", "SKU", "TextField", false}
 	country := Parameter{"country", "Country", "Dropdown", true}
 	report := func(id int64, group, groupSlug, slug, title, description string, sheets ...Sheet) {
-		b.Reports = append(b.Reports, &Report{ID: id, Title: title, Group: group, Description: description, Link: appURL + "/reports/" + groupSlug + "/" + slug, Sheets: sheets})
+		b.Reports = append(b.Reports, &Report{ID: id, Title: title, Group: group, Description: description, Link: appURL + "/reports/" + groupSlug + "/" + slug, Permission: "view:pages.reports", Sheets: sheets})
 	}
 	report(12, "Inventory", "inventory", "stock-on-hand", "Stock on hand", "Units and value held in every warehouse on a day.",
 		Sheet{"by-warehouse", "By warehouse", "One row per warehouse and item.", []Parameter{{"date", "Date", "DateTimePicker", false}, country, sku}},
-		Sheet{"by-item", "By item", "", []Parameter{{"date", "Date", "DateTimePicker", false}, sku, company}})
+		Sheet{"by-item", "By item", "", []Parameter{{"date", "Date", "DateTimePicker", false}, sku, brand}})
 	report(15, "Inventory", "inventory", "inventory-transactions", "Inventory transactions", "Every movement of stock with its document and cost.",
 		Sheet{"transaction-list", "Transactions", "All movements in order of date.", []Parameter{start, end, sku, country}},
 		Sheet{"summary", "Summary", "Opening balance, movements and closing balance.", []Parameter{start, end}})
 	report(21, "Finance", "finance", "profit-and-loss", "Profit and loss", "Revenue, cost of goods sold and expenses by month.",
 		Sheet{"monthly", "Monthly", "", []Parameter{start, end, country}},
-		Sheet{"by-brand", "By brand", "", []Parameter{start, end, company}})
+		Sheet{"by-brand", "By brand", "", []Parameter{start, end, brand}})
 	report(22, "Finance", "finance", "landed-cost", "Landed cost", "What a unit costs by the time it can be sold, by kind of cost.",
 		Sheet{"batches", "Batches", "", []Parameter{sku, {"minimum-quantity", "Minimum quantity", "Slider", false}}})
 	report(30, "Finance", "finance", "payments-due", "Payments due", "Open instalments of orders and bills by due date.",
@@ -155,11 +156,12 @@ func (b *Books) seedDirectories() {
 	report(38, "Forecasting", "forecasting", "restock-plan", "Restock plan", "What to order and to send in, and when.",
 		Sheet{"orders", "Orders to place", "", []Parameter{{"vendor", "Vendor", "Dropdown", true}}},
 		Sheet{"shipments", "Shipments to FBA", "", []Parameter{country}})
+	b.Reports[len(b.Reports)-1].Permission = "view:pages.reports.restock-plan"
 }
 
 func (b *Books) seedUsers(now time.Time) {
 	add := func(subject string, id int64, name, email string) *User {
-		u := &User{ID: id, Name: name, Email: email,
+		u := &User{ID: id, Name: name, Email: email, Avatar: fmt.Sprintf("https://my.neonpanel.com/images/avatars/%d.png", id),
 			Verified:  b.Epoch.Time().Add(9 * time.Hour),
 			LastLogin: DateOf(now).Time()}
 		b.users[subject] = u
@@ -171,15 +173,15 @@ func (b *Books) seedUsers(now time.Time) {
 	}
 	for i, c := range b.Companies {
 		owner := owners[companySeeds[i].owner]
-		permissions := permissionKeys
-		if len(owner.Roles) > 0 {
-			// An owner of the first company, an accountant in the next: the lists
-			// by permission differ from the list of companies.
-			permissions = nil
-			for _, p := range permissionKeys {
-				if !strings.Contains(p, ":pages.settings.") || strings.HasPrefix(p, "view:") {
-					permissions = append(permissions, p)
-				}
+		// The first seller owns the first company and keeps the accounts of the
+		// second; the other may not see the restock plan. So lists by permission differ from
+		// the list of companies, and one report is closed to one of them.
+		var permissions []string
+		for _, p := range permissionKeys {
+			accountant := i == 1 && strings.HasPrefix(p, "edit:pages.settings.")
+			closed := i == 2 && p == "view:pages.reports.restock-plan"
+			if !accountant && !closed {
+				permissions = append(permissions, p)
 			}
 		}
 		owner.Roles = append(owner.Roles, Role{c, permissions})

@@ -1,0 +1,532 @@
+package api
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"mime"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/neonpanel/mcp-gateway/sandbox/internal/ledger"
+)
+
+// instructions describe the payload of an import of bills.
+var instructions = struct {
+	Attributes map[string]string `json:"attributes"`
+	General    string            `json:"general"`
+}{
+	Attributes: map[string]string{
+		"ref_number":           "Number printed on the bill. Required.",
+		"date":                 "Date of the bill, YYYY-MM-DD. Required; not earlier than the company's Entry Locked Date.",
+		"name":                 "Short title of the bill.",
+		"market":               "Two-letter country code of the marketplace the bill belongs to.",
+		"currency":             "Three-letter currency code. Defaults to the company's currency.",
+		"vendor_id":            "Id of the vendor.",
+		"payment_term_id":      "Id of a payment term; instalments are made from it. Defaults to the vendor's.",
+		"documents":            "Documents the bill is for: objects with type (InventoryOrder, AssemblyOrder, Shipment or Invoice) and id.",
+		"details":              "Lines of the bill, at least one. Required.",
+		"details.*.service_id": "Id of the service that was billed. Required.",
+		"details.*.quantity":   "Whole number of units, 1 or more. Required.",
+		"details.*.rate":       "Price of one unit in the bill's currency. Required.",
+	},
+	General: "Send one bill per request as the object `data`. Amounts are computed from quantity and rate.",
+}
+
+// getImportInstructions is GET /import/{type}/instructions, as JSON or as plain
+// text, whichever the client accepts first.
+func (s *server) getImportInstructions(x *exchange) (any, error) {
+	plain := prefersText(x.r.Header.Get("Accept"))
+	if x.r.PathValue("type") != "bill" {
+		if plain {
+			return &answer{status: http.StatusNotFound, text: "Unsupported document type."}, nil
+		}
+		return nil, notFound("Unsupported document type.")
+	}
+	if !plain {
+		return instructions, nil
+	}
+	names := make([]string, 0, len(instructions.Attributes))
+	for name := range instructions.Attributes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var b strings.Builder
+	b.WriteString(instructions.General + "\n")
+	for _, name := range names {
+		fmt.Fprintf(&b, "\n%s: %s", name, instructions.Attributes[name])
+	}
+	return &answer{status: http.StatusOK, text: b.String()}, nil
+}
+
+// prefersText tells whether text/plain comes before JSON (RFC 9110 §12.5.1).
+func prefersText(accept string) bool {
+	best, text := 0.0, false
+	for _, part := range strings.Split(accept, ",") {
+		kind, p, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		q := 1.0
+		if v, ok := p["q"]; ok {
+			if q, err = strconv.ParseFloat(v, 64); err != nil {
+				q = 0
+			}
+		}
+		plain := kind == "text/plain" || kind == "text/*"
+		if q > best && (plain || kind == "application/json" || kind == "application/*" || kind == "*/*") {
+			best, text = q, plain
+		}
+	}
+	return text
+}
+
+type importBody struct {
+	RequestID string `json:"request_id"`
+	Status    string `json:"status"`
+}
+
+func importAnswer(status int, id, state string, retryAfter int, bills []*ledger.Bill) *answer {
+	a := &answer{status: status, header: map[string]string{"X-Request-Id": id}}
+	if retryAfter > 0 {
+		a.header["Retry-After"] = strconv.Itoa(retryAfter)
+		a.body = importBody{RequestID: id, Status: state}
+		return a
+	}
+	a.body = struct {
+		importBody
+		Documents []*citation `json:"documents"` // [] for a failed import
+	}{importBody{RequestID: id, Status: state}, each(bills, func(b *ledger.Bill) *citation { return cite(&b.Document) })}
+	return a
+}
+
+const editBills = "edit:pages.processes.bills-and-expenses"
+
+// importing checks what all imports into a company need.
+func (x *exchange) importing() error {
+	if x.r.PathValue("type") != "bill" {
+		return badRequest("Unsupported document type.")
+	}
+	if !x.role.May(editBills) {
+		return forbidden
+	}
+	return nil
+}
+
+// createDocuments is POST …/create/{type}.
+func (s *server) createDocuments(x *exchange) (any, error) {
+	if err := x.importing(); err != nil {
+		return nil, err
+	}
+	body, err := x.body(maxJSON)
+	if err != nil {
+		return nil, err
+	}
+	var in struct {
+		Data any `json:"data"`
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if err := d.Decode(&in); err != nil || d.Decode(new(any)) != io.EOF {
+		return nil, badRequest("The request body must be a JSON object.")
+	}
+	f := faults{}
+	data, ok := in.Data.(map[string]any)
+	if !ok {
+		message := "The data field must be an object."
+		if in.Data == nil {
+			message = "The data field is required."
+		}
+		f.add("data", message)
+		return nil, f.err()
+	}
+	bill, err := s.billFrom(x, &payload{"data.", data, f})
+	if err != nil {
+		return nil, err
+	}
+	id, made := s.intake.post(x.company, x.now, bill)
+	return importAnswer(http.StatusOK, id, done, 0, []*ledger.Bill{made}), nil
+}
+
+// body reads the request's body up to a limit.
+func (x *exchange) body(limit int64) ([]byte, error) {
+	b, err := io.ReadAll(http.MaxBytesReader(nil, x.r.Body, limit))
+	return b, bodyError(err)
+}
+
+func bodyError(err error) error {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &tooLarge):
+		return &problem{status: http.StatusRequestEntityTooLarge, Message: "The request body is too large."}
+	}
+	return badRequest("The request body could not be read.")
+}
+
+// payload is a JSON object with the path that leads to it, for messages.
+type payload struct {
+	path   string
+	fields map[string]any
+	faults faults
+}
+
+func (p *payload) fault(field, format string) {
+	p.faults.add(p.path+field, fmt.Sprintf(format, p.path+field))
+}
+
+func (p *payload) text(field string, required bool, least, most int) string {
+	switch v := p.fields[field].(type) {
+	case string:
+		v = strings.TrimSpace(v)
+		switch n := len([]rune(v)); {
+		case n == 0 && required:
+		case n > 0 && n < least || n > most:
+			if least == most {
+				p.fault(field, "The %s field must be "+strconv.Itoa(most)+" characters.")
+			} else {
+				p.fault(field, "The %s field must not be greater than "+strconv.Itoa(most)+" characters.")
+			}
+			return ""
+		default:
+			return v
+		}
+	case nil:
+		if !required {
+			return ""
+		}
+	default:
+		p.fault(field, "The %s field must be a string.")
+		return ""
+	}
+	p.fault(field, "The %s field is required.")
+	return ""
+}
+
+// integer reads a whole number; null and absent are the same.
+func (p *payload) integer(field string, required bool, least int64) (int64, bool) {
+	v, present := p.fields[field]
+	if !present || v == nil {
+		if required {
+			p.fault(field, "The %s field is required.")
+		}
+		return 0, false
+	}
+	n, ok := v.(json.Number)
+	if !ok {
+		p.fault(field, "The %s field must be an integer.")
+		return 0, false
+	}
+	i, err := n.Int64()
+	switch {
+	case err != nil || i > math.MaxInt32:
+		p.fault(field, "The %s field must be an integer.")
+	case i < least:
+		p.fault(field, "The %s field must be at least "+strconv.FormatInt(least, 10)+".")
+	default:
+		return i, true
+	}
+	return 0, false
+}
+
+func (p *payload) list(field string) []any {
+	switch v := p.fields[field].(type) {
+	case nil:
+	case []any:
+		return v
+	default:
+		p.fault(field, "The %s field must be an array.")
+	}
+	return nil
+}
+
+func (p *payload) object(field string, i int, v any) (*payload, bool) {
+	at := indexed(field, i)
+	fields, ok := v.(map[string]any)
+	if !ok {
+		p.fault(at, "The %s field must be an object.")
+	}
+	return &payload{p.path + at + ".", fields, p.faults}, ok
+}
+
+const invalid = "The selected %s is invalid."
+
+// maxLines bounds a created document.
+const maxLines = 500
+
+// billFrom checks a bill's payload and names every fault.
+func (s *server) billFrom(x *exchange, p *payload) (ledger.BillInput, error) {
+	c := x.company
+	in := ledger.BillInput{
+		Ref: p.text("ref_number", true, 1, 255), Name: p.text("name", false, 1, 255),
+		Country: strings.ToUpper(p.text("market", false, 2, 2)), Currency: strings.ToUpper(p.text("currency", false, 3, 3)),
+	}
+	if text := p.text("date", true, 1, 40); text != "" {
+		d, err := ledger.ParseDate(text)
+		if err != nil {
+			p.fault("date", "The %s field must be a valid date.")
+		}
+		in.Date = d
+	}
+	if in.Country != "" && !s.books.KnownMarket(in.Country) {
+		p.fault("market", invalid)
+	}
+	if in.Currency == "" {
+		in.Currency = c.Currency
+	}
+	if id, ok := p.integer("vendor_id", false, 1); ok {
+		if in.Vendor = c.Vendor(id); in.Vendor == nil {
+			p.fault("vendor_id", invalid)
+		}
+	}
+	if id, ok := p.integer("payment_term_id", false, 1); ok {
+		if in.Term = c.Term(id); in.Term == nil {
+			p.fault("payment_term_id", invalid)
+		}
+	} else if in.Vendor != nil {
+		in.Term = in.Vendor.Term
+	}
+	for i, v := range p.list("documents") {
+		if i == maxLines {
+			p.fault("documents", "The %s field must not have more than "+strconv.Itoa(maxLines)+" items.")
+			break
+		}
+		o, ok := p.object("documents", i, v)
+		if !ok {
+			continue
+		}
+		kind := o.text("type", true, 1, 40)
+		id, ok := o.integer("id", true, 1)
+		if kind == "" || !ok {
+			continue
+		}
+		switch kind {
+		case "InventoryOrder", "AssemblyOrder", "Shipment", "Invoice":
+			if d := c.Document(kind, id); d != nil {
+				in.Documents = append(in.Documents, d)
+			} else {
+				o.fault("id", invalid)
+			}
+		default:
+			o.fault("type", invalid)
+		}
+	}
+	lines := p.list("details")
+	switch {
+	case len(lines) == 0 && p.faults[p.path+"details"] == nil:
+		p.fault("details", "The %s field is required.")
+	case len(lines) > maxLines:
+		p.fault("details", "The %s field must not have more than "+strconv.Itoa(maxLines)+" items.")
+		lines = nil
+	}
+	for i, v := range lines {
+		o, ok := p.object("details", i, v)
+		if !ok {
+			continue
+		}
+		var line ledger.BillLine
+		if id, ok := o.integer("service_id", true, 1); ok {
+			if line.Service = c.Service(id); line.Service == nil {
+				o.fault("service_id", invalid)
+			}
+		}
+		line.Quantity, _ = o.integer("quantity", true, 1)
+		switch rate := o.fields["rate"].(type) {
+		case json.Number:
+			var err error
+			if line.Rate, err = ledger.ParseDecimal(rate.String()); err != nil {
+				o.fault("rate", "The %s field must have 0-4 decimal places.")
+			}
+		case nil:
+			o.fault("rate", "The %s field is required.")
+		default:
+			o.fault("rate", "The %s field must be a number.")
+		}
+		var ok2 bool
+		if line.Amount, ok2 = line.Rate.Times(line.Quantity); !ok2 {
+			o.fault("rate", "The %s field is too large.")
+		}
+		in.Lines = append(in.Lines, line)
+	}
+	if err := p.faults.err(); err != nil {
+		return in, err
+	}
+	// The Entry Locked Date is a refusal of its own, after the shape is right.
+	if in.Date < ledger.EntryLockedDate(x.today) {
+		return in, badRequest("Document date is earlier than the Entry Locked Date.")
+	}
+	return in, nil
+}
+
+// createDocumentsByPdf is POST …/import/{type}/pdf.
+func (s *server) createDocumentsByPdf(x *exchange) (any, error) {
+	if err := x.importing(); err != nil {
+		return nil, err
+	}
+	kind, p, err := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
+	if err != nil {
+		kind = ""
+	}
+	var file *scan
+	switch kind {
+	case "application/pdf":
+		name := x.query.scalar("filename")
+		if name == "" {
+			return nil, badRequest("The filename parameter is required.")
+		}
+		file, err = scanPDF(name, http.MaxBytesReader(nil, x.r.Body, maxPDF))
+	case "multipart/form-data":
+		file, err = scanForm(x.r, p["boundary"])
+	case "application/json":
+		file, err = x.scanLink()
+	default:
+		return nil, &problem{status: http.StatusUnsupportedMediaType, Message: "Unsupported media type: send application/pdf, multipart/form-data or application/json."}
+	}
+	if err != nil {
+		return nil, err
+	}
+	company := x.company
+	id := s.intake.submit(company, x.now, file.encrypted, func(d ledger.Date) ledger.BillInput { return file.bill(company, d) })
+	return importAnswer(http.StatusAccepted, id, queued, 15, nil), nil
+}
+
+// checkImportProcessing is GET …/import/{type}/status/{requestId}.
+func (s *server) checkImportProcessing(x *exchange) (any, error) {
+	id := x.r.PathValue("requestId")
+	state, bills, ok := s.intake.status(x.company, x.now, id)
+	if !ok || x.r.PathValue("type") != "bill" {
+		return nil, notFound("Import is not found.")
+	}
+	if state == queued || state == processing {
+		return importAnswer(http.StatusAccepted, id, state, 5, nil), nil
+	}
+	return importAnswer(http.StatusOK, id, state, 0, bills), nil
+}
+
+// scan is what reading a PDF came to. NeonPanel reads the document with a model;
+// here the figures come from a digest of the file, so that the same file makes
+// the same bill. The bytes are not kept.
+type scan struct {
+	name      string
+	digest    [32]byte
+	encrypted bool
+}
+
+func broken() error { return badRequest("The file is broken: it is not a PDF document.") }
+
+func scanPDF(name string, r io.Reader) (*scan, error) {
+	h := sha256.New()
+	f := &scan{name: name}
+	mark := []byte("/Encrypt")
+	buf := make([]byte, 32<<10)
+	var seen int // bytes kept from the chunk before, for marks across the seam
+	first := true
+	for {
+		n, err := io.ReadFull(r, buf[seen:])
+		chunk := buf[:seen+n]
+		if first && !bytes.HasPrefix(chunk, []byte("%PDF-")) {
+			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				return nil, bodyError(err)
+			}
+			return nil, broken()
+		}
+		first = false
+		h.Write(chunk[seen:])
+		// A PDF that is encrypted can be stored but not read: its import fails.
+		f.encrypted = f.encrypted || bytes.Contains(chunk, mark)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			h.Sum(f.digest[:0])
+			return f, nil
+		}
+		if err != nil {
+			return nil, bodyError(err)
+		}
+		seen = copy(buf, chunk[len(chunk)-len(mark)+1:])
+	}
+}
+
+func scanForm(r *http.Request, boundary string) (*scan, error) {
+	if boundary == "" {
+		return nil, badRequest("The multipart body has no boundary.")
+	}
+	r.Body = http.MaxBytesReader(nil, r.Body, maxPDF)
+	parts, err := r.MultipartReader()
+	if err != nil {
+		return nil, badRequest("The multipart body is malformed.")
+	}
+	for n := 0; n < 20; n++ {
+		part, err := parts.NextPart()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			var tooLarge *http.MaxBytesError
+			if errors.As(err, &tooLarge) {
+				return nil, bodyError(err)
+			}
+			return nil, badRequest("The multipart body is malformed.")
+		}
+		if part.FormName() == "file" {
+			name := part.FileName()
+			if name == "" {
+				name = "file.pdf"
+			}
+			return scanPDF(name, part)
+		}
+	}
+	return nil, badRequest("The file field is required.")
+}
+
+// scanLink takes a link to a file. NeonPanel fetches it; the sandbox goes to no
+// other host, and reads the link's own text instead.
+func (x *exchange) scanLink() (*scan, error) {
+	body, err := x.body(maxJSON)
+	if err != nil {
+		return nil, err
+	}
+	var in struct {
+		File struct {
+			Name string `json:"name"`
+			Link string `json:"link"`
+		} `json:"file"`
+	}
+	if json.Unmarshal(body, &in) != nil {
+		return nil, badRequest("The request body must be a JSON object with file.name and file.link.")
+	}
+	if in.File.Name == "" || in.File.Link == "" {
+		return nil, badRequest("The file.name and file.link fields are required.")
+	}
+	u, err := url.Parse(in.File.Link)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return nil, badRequest("The file.link field must be a valid URL.")
+	}
+	return &scan{name: in.File.Name, digest: sha256.Sum256([]byte(in.File.Name + "\x00" + in.File.Link))}, nil
+}
+
+// bill makes up a bill from the digest.
+func (f *scan) bill(c *ledger.Company, d ledger.Date) ledger.BillInput {
+	pick := func(i, n int) int { return int(binary.BigEndian.Uint16(f.digest[2*i:])) % n }
+	vendor := c.Vendors[pick(0, len(c.Vendors))]
+	base := path.Base(strings.ReplaceAll(f.name, `\`, "/"))
+	ref := strings.TrimSuffix(base, path.Ext(base))
+	if r := []rune(ref); len(r) > 100 {
+		ref = string(r[:100])
+	}
+	in := ledger.BillInput{Ref: ref, Name: base, Date: d, Country: c.Countries[0], Currency: c.Currency, Vendor: vendor, Term: vendor.Term}
+	for n := 1 + pick(1, 3); n > 0; n-- {
+		line := ledger.BillLine{Service: c.Services[2+pick(2+n, len(c.Services)-2)], Quantity: int64(1 + pick(6+n, 9)), Rate: ledger.Cents(int64(500 + pick(10+n, 60_000)))}
+		line.Amount, _ = line.Rate.Times(line.Quantity)
+		in.Lines = append(in.Lines, line)
+	}
+	return in
+}
