@@ -1,0 +1,194 @@
+// Package config holds the settings: flags, and environment variables of the
+// same names. All are judged together, so that every fault is reported at once.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Settings are as they were given; [Settings.Parse] judges them.
+type Settings struct {
+	PublicURL string `name:"public-url" env:"PUBLIC_URL" placeholder:"URL" help:"The gateway's own origin as clients see it, such as https://mcp.neonpanel.com. Required."`
+
+	NeonpanelAPIURL string `name:"neonpanel-api-url" env:"NEONPANEL_API_URL" default:"https://my.neonpanel.com" placeholder:"URL" help:"Base of the NeonPanel REST API: HTTPS, or HTTP on loopback. Callers' tokens go there and nowhere else. Default: ${default}."`
+	UpstreamProxy   string `name:"upstream-proxy" env:"UPSTREAM_PROXY" placeholder:"URL" help:"HTTP proxy for calls to the API; proxy variables of the environment are ignored."`
+	UpstreamCAFile  string `name:"upstream-ca-file" env:"UPSTREAM_CA_FILE" placeholder:"FILE" help:"PEM file of certificate authorities to trust for the API besides the system's."`
+
+	Listen    string `name:"mcpbackend-listen" env:"MCPBACKEND_LISTEN" default:"unix:/run/neonpanel/mcpbackend/mcpbackend.sock" placeholder:"ADDRESS" help:"Where the gateway reaches this service: unix:/path, or a loopback host:port. Default: ${default}."`
+	OpsListen string `name:"mcpbackend-ops-listen" env:"MCPBACKEND_OPS_LISTEN" default:"127.0.0.1:9102" placeholder:"ADDRESS" help:"Where /healthz, /readyz and /metrics are served. Default: ${default}."`
+
+	OpenAPIFile   string `name:"mcpbackend-openapi-file" env:"MCPBACKEND_OPENAPI_FILE" placeholder:"FILE" help:"An OpenAPI description to use instead of the one built in."`
+	Toolsets      string `name:"mcpbackend-toolsets" env:"MCPBACKEND_TOOLSETS" placeholder:"NAME,…" help:"The toolsets to offer, comma-separated; 'all' for every one. Default: those that read, and import."`
+	ReadOnly      string `name:"mcpbackend-read-only" env:"MCPBACKEND_READ_ONLY" default:"false" placeholder:"BOOL" help:"Offer only tools that change nothing."`
+	AppsChallenge string `name:"mcpbackend-apps-challenge" env:"MCPBACKEND_APPS_CHALLENGE" placeholder:"TOKEN" help:"Body of /.well-known/openai-apps-challenge; 404 when empty."`
+
+	MaxStreams           string `name:"mcpbackend-max-streams" env:"MCPBACKEND_MAX_STREAMS" default:"4000" placeholder:"N" help:"How many legacy SSE streams may be open. Default: ${default}."`
+	MaxStreamsPerSubject string `name:"mcpbackend-max-streams-per-subject" env:"MCPBACKEND_MAX_STREAMS_PER_SUBJECT" default:"32" placeholder:"N" help:"How many of them one user may hold with one client. Default: ${default}."`
+	LogLevel             string `name:"mcpbackend-log-level" env:"MCPBACKEND_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: ${default}."`
+}
+
+// Address is where to listen or to connect.
+type Address struct{ Network, Address string }
+
+// Config is valid.
+type Config struct {
+	PublicURL            *url.URL
+	APIURL               *url.URL
+	Proxy                *url.URL // nil for none
+	CAFile               string
+	Listen, OpsListen    Address
+	OpenAPIFile          string
+	Toolsets             []string // nil for the default
+	ReadOnly             bool
+	AppsChallenge        string
+	MaxStreams           int
+	MaxStreamsPerSubject int
+	LogLevel             string
+}
+
+// Parse judges all settings and returns every fault at once, each with the
+// name of its setting.
+func (s Settings) Parse() (Config, error) {
+	var faults []error
+	fault := func(name, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%s %s", name, fmt.Sprintf(format, args...)))
+	}
+	c := Config{
+		CAFile: s.UpstreamCAFile, OpenAPIFile: s.OpenAPIFile,
+		AppsChallenge: strings.TrimSpace(s.AppsChallenge), LogLevel: strings.ToLower(s.LogLevel),
+	}
+
+	if s.PublicURL == "" {
+		fault("PUBLIC_URL", "is required: the gateway's own origin, such as https://mcp.neonpanel.com")
+	} else if u, err := baseURL(s.PublicURL); err != nil {
+		fault("PUBLIC_URL", "%v", err)
+	} else if u.Path != "" {
+		fault("PUBLIC_URL", "must be an origin without a path, such as https://mcp.neonpanel.com")
+	} else {
+		c.PublicURL = u
+	}
+	if u, err := baseURL(s.NeonpanelAPIURL); err != nil {
+		fault("NEONPANEL_API_URL", "%v", err)
+	} else {
+		c.APIURL = u
+	}
+	if s.UpstreamProxy != "" {
+		u, err := url.Parse(s.UpstreamProxy)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			fault("UPSTREAM_PROXY", "must be a URL such as http://proxy.example:3128")
+		} else {
+			c.Proxy = u
+		}
+	}
+	for name, file := range map[string]string{"UPSTREAM_CA_FILE": s.UpstreamCAFile, "MCPBACKEND_OPENAPI_FILE": s.OpenAPIFile} {
+		if file == "" {
+			continue
+		}
+		if info, err := os.Stat(file); err != nil {
+			fault(name, "cannot be read: %v", errors.Unwrap(err))
+		} else if !info.Mode().IsRegular() {
+			fault(name, "is no regular file")
+		}
+	}
+	var err error
+	if c.Listen, err = ParseAddress(s.Listen); err != nil {
+		fault("MCPBACKEND_LISTEN", "%v", err)
+	}
+	if c.OpsListen, err = ParseAddress(s.OpsListen); err != nil {
+		fault("MCPBACKEND_OPS_LISTEN", "%v", err)
+	}
+	if c.Listen == c.OpsListen && err == nil {
+		fault("MCPBACKEND_OPS_LISTEN", "must differ from MCPBACKEND_LISTEN")
+	}
+	for name := range strings.SplitSeq(s.Toolsets, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			continue
+		}
+		if !toolsetName.MatchString(name) {
+			fault("MCPBACKEND_TOOLSETS", "has an element that is no name of a toolset")
+			break
+		}
+		c.Toolsets = append(c.Toolsets, name)
+	}
+	if c.ReadOnly, err = strconv.ParseBool(s.ReadOnly); err != nil {
+		fault("MCPBACKEND_READ_ONLY", "must be true or false")
+	}
+	if strings.ContainsFunc(c.AppsChallenge, func(r rune) bool { return r <= ' ' || r > '~' }) || len(c.AppsChallenge) > 512 {
+		fault("MCPBACKEND_APPS_CHALLENGE", "must be one token of up to 512 visible ASCII characters")
+	}
+	if c.MaxStreams, err = strconv.Atoi(s.MaxStreams); err != nil || c.MaxStreams < 1 {
+		fault("MCPBACKEND_MAX_STREAMS", "must be a number from 1")
+	}
+	if c.MaxStreamsPerSubject, err = strconv.Atoi(s.MaxStreamsPerSubject); err != nil || c.MaxStreamsPerSubject < 1 {
+		fault("MCPBACKEND_MAX_STREAMS_PER_SUBJECT", "must be a number from 1")
+	}
+	switch c.LogLevel {
+	case "debug", "info", "warn", "error":
+	default:
+		fault("MCPBACKEND_LOG_LEVEL", "must be debug, info, warn or error")
+	}
+	if len(faults) > 0 {
+		return Config{}, errors.Join(faults...)
+	}
+	return c, nil
+}
+
+var toolsetName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,49}$`)
+
+// baseURL reads an absolute URL without query, to which paths are appended:
+// HTTPS, or HTTP on loopback.
+func baseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.Hostname() == "":
+		return nil, errors.New("must be an absolute URL, such as https://my.neonpanel.com")
+	case u.User != nil:
+		return nil, errors.New("must not hold credentials")
+	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+		return nil, errors.New("must have neither query nor fragment")
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return nil, errors.New("must begin with https:// (http:// is for loopback only)")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, errors.New("must begin with https://")
+	}
+	u.Path = strings.TrimSuffix(u.Path, "/")
+	u.RawPath = ""
+	return u, nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// ParseAddress reads unix:/path or host:port, where the host must be loopback:
+// what listens here trusts whoever can connect.
+func ParseAddress(s string) (Address, error) {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		if !strings.HasPrefix(path, "/") {
+			return Address{}, errors.New("must name an absolute path after unix:")
+		}
+		if len(path) > 107 {
+			return Address{}, errors.New("is too long for a unix socket (107 bytes)")
+		}
+		return Address{"unix", path}, nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return Address{}, errors.New("must be unix:/path or host:port")
+	}
+	if !loopback(host) {
+		return Address{}, errors.New("must be a unix socket or a loopback address: whoever can connect is trusted")
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return Address{}, errors.New("must end in a port number")
+	}
+	return Address{"tcp", s}, nil
+}

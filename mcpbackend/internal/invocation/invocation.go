@@ -1,0 +1,229 @@
+// Package invocation carries out a tool call for any transport: it finds the
+// tool, judges the caller's scopes, runs the tool, survives its panics, and
+// leaves one line of audit and one set of metrics behind.
+package invocation
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+)
+
+// Tools is the catalogue as a call sees it.
+type Tools interface {
+	Lookup(name string) (catalogue.Tool, bool)
+}
+
+// Observer counts. Its labels come from closed sets.
+type Observer interface {
+	// ToolCall is told of every call; tool is "other" when there is no such
+	// tool.
+	ToolCall(tool, transport, outcome string, took time.Duration)
+	// ScopeReported is told of a call that passed only because scopes are not
+	// enforced.
+	ScopeReported(tool string)
+	// TokenRefused is told that the API refused a token that the gateway had
+	// accepted: clients then sign in again, perhaps in vain.
+	TokenRefused()
+}
+
+// Transport is how a call came; a metric label.
+type Transport string
+
+// The transports.
+const (
+	Streamable Transport = "streamable"
+	SSE        Transport = "sse"
+	Plain      Transport = "plain"
+)
+
+// Service runs tool calls.
+type Service struct {
+	Tools    Tools
+	Runner   toolcall.Runner
+	Log      *slog.Logger
+	Observer Observer
+	Now      func() time.Time
+}
+
+// Outcome is the end of a call.
+type Outcome struct {
+	toolcall.Result
+	// Known is false when there is no such tool.
+	Known bool
+	// Denial is set when the caller has to sign in or obtain a scope; Result
+	// then says so too.
+	Denial *denial.Denial
+}
+
+// Outcomes beside the kinds of failure; metric labels.
+const (
+	outcomeOK           = "ok"
+	outcomeUnknown      = "unknown_tool"
+	outcomeScope        = "insufficient_scope"
+	outcomeAnonymous    = "anonymous"
+	otherTool           = "other"
+	unauthorizedMessage = "NeonPanel refused the access token. Sign in to NeonPanel again, then repeat the call."
+)
+
+// Authorize says whether the caller may call the tool of that name at all; nil
+// means yes, or that there is no such tool. It is for transports that can
+// refuse before they dispatch; Call judges again.
+func (s *Service) Authorize(c identity.Caller, name string) *denial.Denial {
+	t, ok := s.Tools.Lookup(name)
+	if !ok && !c.Anonymous {
+		return nil
+	}
+	d, _ := judge(c, t)
+	return d
+}
+
+// judge returns the denial, and the scopes that are missing though nobody
+// insists on them.
+func judge(c identity.Caller, t catalogue.Tool) (*denial.Denial, []string) {
+	if c.Anonymous {
+		d := denial.Unauthenticated(c.Challenge, denial.InvalidToken, denial.SignIn, c.Required(t.Scopes))
+		return &d, nil
+	}
+	missing := c.Missing(t.Scopes)
+	switch {
+	case missing == nil || c.ScopeMode == identity.Off:
+		return nil, nil
+	case c.ScopeMode == identity.Report:
+		return nil, missing
+	}
+	// All that the operation needs, in one challenge (RFC 6750 §3.1).
+	d := denial.Insufficient(c.Challenge, c.Required(t.Scopes))
+	return &d, nil
+}
+
+// Denied records a call that a transport refused after [Service.Authorize].
+func (s *Service) Denied(c identity.Caller, via Transport, name string) {
+	outcome := outcomeScope
+	if c.Anonymous {
+		outcome = outcomeAnonymous
+	}
+	label := otherTool
+	if _, ok := s.Tools.Lookup(name); ok {
+		label = name
+	}
+	s.record(c, via, label, "", outcome, 0)
+}
+
+// Call runs the tool of that name. It never panics. The context ends the call.
+func (s *Service) Call(ctx context.Context, c identity.Caller, via Transport, name string, arguments json.RawMessage) Outcome {
+	start := s.Now()
+	t, ok := s.Tools.Lookup(name)
+	if !ok {
+		s.record(c, via, otherTool, "", outcomeUnknown, 0)
+		return Outcome{Result: failure(toolcall.NotFound, "There is no such tool. tools/list names those there are.")}
+	}
+	d, reported := judge(c, t)
+	if d != nil {
+		s.Denied(c, via, name)
+		kind := toolcall.Forbidden
+		if c.Anonymous {
+			kind = toolcall.Unauthenticated
+		}
+		return Outcome{Result: failure(kind, d.Description), Known: true, Denial: d}
+	}
+	if reported != nil {
+		s.Observer.ScopeReported(t.Name)
+		s.Log.Warn("scope missing, let through", "subject", c.Subject, "client_id", c.ClientID, "tool", t.Name, "missing", reported)
+	}
+
+	out := Outcome{Known: true, Result: s.run(ctx, t, arguments, c.Token)}
+	outcome := outcomeOK
+	if f := out.Failure; f != nil {
+		outcome = string(f.Kind)
+		// The token may also have run out while the API was at work.
+		if f.Kind == toolcall.Unauthenticated {
+			s.Observer.TokenRefused()
+			d := denial.Unauthenticated(c.Challenge, denial.InvalidToken, denial.RefusedByAPI, c.Required(t.Scopes))
+			out.Denial = &d
+			if f.Message == "" {
+				f.Message = unauthorizedMessage
+			}
+		}
+	}
+	s.record(c, via, t.Name, company(arguments), outcome, s.Now().Sub(start))
+	return out
+}
+
+// run calls the runner; a panic in a tool is a failed call, not a dead process.
+func (s *Service) run(ctx context.Context, t catalogue.Tool, arguments json.RawMessage, token string) (r toolcall.Result) {
+	defer func() {
+		if v := recover(); v != nil {
+			// The stack names functions and lines; the value may hold data.
+			s.Log.Error("panic in a tool", "tool", t.Name, "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+			r = failure(toolcall.Internal, "The tool failed by a fault of this server. It was logged; trying again may help.")
+		}
+	}()
+	return s.Runner.Run(ctx, t, arguments, token)
+}
+
+func failure(kind toolcall.FailureKind, message string) toolcall.Result {
+	return toolcall.Result{Text: message, Failure: &toolcall.Failure{Kind: kind, Message: message}}
+}
+
+// record leaves the audit line and the metrics: who called what, for which
+// company, and how it ended; no arguments and no token.
+func (s *Service) record(c identity.Caller, via Transport, tool, company, outcome string, took time.Duration) {
+	s.Observer.ToolCall(tool, string(via), outcome, took)
+	attrs := []slog.Attr{
+		slog.String("subject", c.Subject), slog.String("client_id", c.ClientID), slog.String("tool", tool),
+		slog.String("transport", string(via)), slog.String("outcome", outcome),
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
+	}
+	if company != "" {
+		attrs = append(attrs, slog.String("company", company))
+	}
+	s.Log.LogAttrs(context.Background(), slog.LevelInfo, "tool call", attrs...)
+}
+
+// company returns the company that the arguments name, if it looks like an
+// identifier.
+func company(arguments json.RawMessage) string {
+	var a struct {
+		UUID      json.RawMessage `json:"company_uuid"`
+		CamelUUID json.RawMessage `json:"companyUuid"`
+		ID        json.RawMessage `json:"company_id"`
+		Company   json.RawMessage `json:"company"`
+	}
+	if json.Unmarshal(arguments, &a) != nil {
+		return ""
+	}
+	for _, raw := range []json.RawMessage{a.UUID, a.CamelUUID, a.ID, a.Company} {
+		v := string(raw)
+		if n := len(v); n >= 2 && v[0] == '"' && v[n-1] == '"' {
+			v = v[1 : n-1]
+		}
+		if identifier(v) {
+			return v
+		}
+	}
+	return ""
+}
+
+func identifier(v string) bool {
+	if v == "" || v == "null" || len(v) > 64 {
+		return false
+	}
+	for i := range len(v) {
+		c := v[i]
+		if c < '0' || c > '9' && c < 'A' || c > 'Z' && c < 'a' && c != '_' || c > 'z' {
+			if c != '-' && c != '.' && c != ':' && c != '~' {
+				return false
+			}
+		}
+	}
+	return true
+}

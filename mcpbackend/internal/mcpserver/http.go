@@ -1,0 +1,237 @@
+package mcpserver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/rpc"
+)
+
+// MaxBody is the largest request body.
+const MaxBody = 4 << 20
+
+// Heartbeat is the interval of the comments that keep a stream alive through
+// proxies.
+const Heartbeat = 15 * time.Second
+
+// Handler serves MCP over streamable HTTP. It refuses bad requests with the
+// right status before the SDK sees them, and mends what the SDK answers where
+// it falls short.
+type Handler struct {
+	calls *invocation.Service
+	// The SDK fixes the form of the answer per handler. JSON answers cannot
+	// carry progress, so a call that asks for it is answered with a stream.
+	json, stream http.Handler
+	versions     []string
+}
+
+// NewHandler returns the handler of /mcp; it needs requests that passed
+// [identity.Middleware].
+func NewHandler(server *mcp.Server, calls *invocation.Service) *Handler {
+	make := func(jsonResponse bool) http.Handler {
+		return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{
+			Stateless:    true,
+			JSONResponse: jsonResponse,
+			// For 2026-07-28 a lost connection is a cancelled call; Call.Done
+			// does it for the versions before.
+			PropagateRequestCancellation: true,
+			MaxRequestBodyBytes:          MaxBody,
+			// The gateway has judged Host and Origin; here both are the public ones.
+			DisableLocalhostProtection: true,
+		})
+	}
+	return &Handler{calls: calls, json: make(true), stream: make(false), versions: mcp.SupportedProtocolVersions()}
+}
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	caller, ok := identity.From(r.Context())
+	if !ok {
+		http.Error(w, "no caller", http.StatusInternalServerError) // a route without identity: fail closed
+		return
+	}
+	if r.Method != http.MethodPost {
+		denial.MethodNotAllowed(http.MethodPost, "This server keeps no sessions: send each JSON-RPC message with POST.").Write(w)
+		return
+	}
+	body, d := ReadJSON(w, r)
+	if d != nil {
+		d.Write(w)
+		return
+	}
+	takesJSON, takesStream := accepts(r.Header.Values("Accept"))
+	if !takesJSON && !takesStream {
+		(denial.Denial{
+			Status: http.StatusNotAcceptable, Code: "not_acceptable",
+			Description: "Send 'Accept: application/json, text/event-stream'.",
+		}).Write(w)
+		return
+	}
+	version := r.Header.Get("Mcp-Protocol-Version")
+	msg, err := rpc.Peek(body)
+	if err != nil {
+		status := http.StatusBadRequest
+		if errors.Is(err, rpc.ErrParams) && version < Modern {
+			status = http.StatusOK // an answer to a message that arrived in good order
+		}
+		rpc.Write(w, status, rpc.FromPeek(err).Body(msg.ID))
+		return
+	}
+	if version != "" && version < Modern && !slices.Contains(h.versions, version) {
+		rpc.Write(w, http.StatusBadRequest, (&rpc.Error{
+			Code: rpc.CodeUnsupportedVersion, Message: "Unsupported protocol version.",
+			Data: map[string]any{"supported": h.versions, "requested": clip(version)},
+		}).Body(msg.ID))
+		return
+	}
+	if msg.Call() && version < Modern && !known(msg.Method) {
+		rpc.Write(w, http.StatusOK, (&rpc.Error{Code: rpc.CodeMethodNotFound, Message: "Method not found."}).Body(msg.ID))
+		return
+	}
+	if !h.authorize(w, caller, msg, version) {
+		return
+	}
+
+	// Streams cannot be resumed here, and clients that try must not fail for it.
+	r.Header.Del("Last-Event-Id")
+	r.Header["Accept"] = []string{"application/json, text/event-stream"}
+	decodeName(r.Header)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+
+	call := &Call{Caller: caller, Done: r.Context()}
+	streamed := takesStream && (msg.Progress || !takesJSON)
+	if streamed {
+		ctx, cancel := context.WithDeadlineCause(r.Context(), caller.Expires, ErrExpired)
+		defer cancel()
+		if !caller.Anonymous {
+			call.Done = ctx
+		}
+	}
+	out := newResponse(w, call, msg.ID, version)
+	defer out.finish()
+	next := h.json
+	if streamed {
+		next = h.stream
+		call.started = func() { out.beat(Heartbeat) }
+	}
+	next.ServeHTTP(out, r.WithContext(withCall(r.Context(), call)))
+}
+
+// authorize answers the requests whose caller may not do what they ask.
+func (h *Handler) authorize(w http.ResponseWriter, c identity.Caller, msg rpc.Message, version string) bool {
+	if c.Anonymous && !anonymousMay(msg.Method) {
+		d := denial.Unauthenticated(c.Challenge, denial.None, denial.SignIn, c.InForce)
+		// A JSON-RPC body too: some clients look for the challenge in there.
+		meta := map[string][]string{denial.MetaKey: {denial.Challenge(c.Challenge, denial.InvalidToken, denial.SignIn, c.InForce)}}
+		var body []byte
+		if msg.Method == rpc.ToolsCall {
+			h.calls.Denied(c, invocation.Streamable, msg.Tool)
+			result := map[string]any{
+				"content": []map[string]string{{"type": "text", "text": d.Description}}, "isError": true, "_meta": meta,
+			}
+			if version >= Modern {
+				result["resultType"] = "complete"
+			}
+			body = rpc.ResultBody(msg.ID, result)
+		} else {
+			body = (&rpc.Error{Code: rpc.CodeAuth, Message: d.Description, Data: map[string]any{"_meta": meta}}).Body(msg.ID)
+		}
+		d.Header(w.Header())
+		rpc.Write(w, d.Status, body)
+		return false
+	}
+	if msg.Method == rpc.ToolsCall {
+		if d := h.calls.Authorize(c, msg.Tool); d != nil {
+			h.calls.Denied(c, invocation.Streamable, msg.Tool)
+			d.Write(w)
+			return false
+		}
+	}
+	return true
+}
+
+// ReadJSON reads the body of a request that must hold JSON.
+func ReadJSON(w http.ResponseWriter, r *http.Request) ([]byte, *denial.Denial) {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return nil, &denial.Denial{
+			Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type",
+			Description: "Send the body as JSON, with 'Content-Type: application/json'.",
+		}
+	}
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return nil, &denial.Denial{
+			Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type",
+			Description: "Send the body without Content-Encoding.",
+		}
+	}
+	var buf bytes.Buffer
+	if n := r.ContentLength; n > 0 && n <= MaxBody {
+		buf.Grow(int(n) + bytes.MinRead)
+	}
+	if _, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, MaxBody)); err != nil {
+		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+			return nil, &denial.Denial{
+				Status: http.StatusRequestEntityTooLarge, Code: "request_too_large",
+				Description: "The body is larger than 4 MiB.",
+			}
+		}
+		d := denial.Invalid(http.StatusBadRequest, "The body could not be read.")
+		return nil, &d
+	}
+	return buf.Bytes(), nil
+}
+
+// accepts says which forms of answer the client takes; without an Accept
+// header it takes both (RFC 9110 §12.5.1).
+func accepts(values []string) (json, stream bool) {
+	if len(values) == 0 {
+		return true, true
+	}
+	for _, value := range values {
+		for part := range strings.SplitSeq(value, ",") {
+			media, params, _ := strings.Cut(part, ";")
+			if q := strings.ReplaceAll(params, " ", ""); q == "q=0" {
+				continue
+			}
+			switch strings.ToLower(strings.TrimSpace(media)) {
+			case "application/json", "application/*":
+				json = true
+			case "text/event-stream", "text/*":
+				stream = true
+			case "*/*":
+				json, stream = true, true
+			}
+		}
+	}
+	return json, stream
+}
+
+// known says whether MCP before 2026-07-28 has the method. The SDK answers the
+// others with a plain text that clients take for a broken connection.
+func known(method string) bool {
+	switch method {
+	case rpc.Initialize, rpc.Ping, rpc.ToolsList, rpc.ToolsCall, rpc.Discover,
+		"resources/list", "resources/templates/list", "resources/read", "resources/subscribe", "resources/unsubscribe",
+		"prompts/list", "prompts/get", "completion/complete", "logging/setLevel":
+		return true
+	}
+	return strings.HasPrefix(method, "notifications/")
+}
+
+func clip(s string) string {
+	if len(s) > 32 {
+		return s[:32]
+	}
+	return s
+}

@@ -1,0 +1,326 @@
+// Package mcpserver speaks MCP: it offers the catalogue's tools through the
+// official SDK, over streamable HTTP without sessions, for MCP 2026-07-28 and
+// every older version.
+package mcpserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/rpc"
+)
+
+// Modern is the first version without handshake and sessions.
+const Modern = "2026-07-28"
+
+// listTTL is how long a client may keep a list of tools.
+const listTTL = 5 * time.Minute
+
+// instructions is all that many clients show a model before the first call, so
+// it stands by itself and stays under 512 characters.
+const instructions = "NeonPanel holds the books and the stock of Amazon and other marketplace sellers: " +
+	"companies, inventory, warehouses, revenue, cost of goods sold, landed cost, reports and document import. " +
+	"Start with list_companies: most tools need a company's uuid. Lists come in pages; ask for the next page until you have enough. " +
+	"Dates are YYYY-MM-DD. Figures are exactly as NeonPanel holds them: do not round or guess. " +
+	"Ask the user before a tool that writes."
+
+// Tools is the catalogue.
+type Tools interface {
+	Tools() []catalogue.Tool
+}
+
+// Options are what a server is made of.
+type Options struct {
+	Version string
+	// PublicURL is the gateway's origin.
+	PublicURL string
+	Tools     Tools
+	Calls     *invocation.Service
+	Log       *slog.Logger
+	// Via labels the calls of this server.
+	Via invocation.Transport
+	// Legacy leaves out the versions that only streamable HTTP can carry.
+	Legacy bool
+}
+
+// New returns an SDK server. Each transport gets one of its own, since the SDK
+// scans all sessions of a server at the end of each.
+func New(o Options) (*mcp.Server, error) {
+	opts := &mcp.ServerOptions{
+		Instructions: instructions,
+		// The SDK's own messages may hold what a client sent.
+		Logger: slog.New(slog.DiscardHandler),
+		// Tools only. Neither logging nor listChanged, for which clients would
+		// hold streams open.
+		Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}},
+		SetCacheable: func(_ context.Context, _ mcp.Request, c *mcp.Cacheable) {
+			// What is listed may depend on who asks; the SDK's default is public.
+			c.CacheScope, c.TTLMs = "private", int(listTTL/time.Millisecond)
+		},
+	}
+	if o.Legacy {
+		opts.SupportedProtocolVersions = slices.DeleteFunc(mcp.SupportedProtocolVersions(), func(v string) bool { return v >= Modern })
+	}
+	server := mcp.NewServer(&mcp.Implementation{
+		Name: "neonpanel-mcp", Title: "NeonPanel", Version: o.Version, WebsiteURL: o.PublicURL,
+	}, opts)
+	h := handler{calls: o.Calls, via: o.Via}
+	needed := map[string][]string{}
+	for _, t := range o.Tools.Tools() {
+		if !json.Valid(t.InputSchema) || (t.OutputSchema != nil && !json.Valid(t.OutputSchema)) {
+			return nil, fmt.Errorf("tool %s: its schema is not JSON", t.Name)
+		}
+		needed[t.Name] = t.Scopes
+		server.AddTool(describe(t), h.call)
+	}
+	server.AddReceivingMiddleware(discoverOnly, offered, (&lister{needed: needed}).middleware)
+	return server, nil
+}
+
+func describe(t catalogue.Tool) *mcp.Tool {
+	tool := &mcp.Tool{
+		Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: t.InputSchema,
+		Annotations: &mcp.ToolAnnotations{
+			Title: t.Title, ReadOnlyHint: t.ReadOnly, DestructiveHint: &t.Destructive,
+			IdempotentHint: t.Idempotent, OpenWorldHint: &t.OpenWorld,
+		},
+	}
+	if t.OutputSchema != nil {
+		tool.OutputSchema = t.OutputSchema
+	}
+	return tool
+}
+
+// Call is what a transport knows of the HTTP request that carries a message.
+type Call struct {
+	Caller identity.Caller
+	// Done ends the call: the SDK cancels a handler only for some versions.
+	Done context.Context
+	// started, when set, is told that a tool has begun its work.
+	started func()
+	// denial is set when the answer calls for an HTTP status of its own.
+	denial atomic.Pointer[denial.Denial]
+}
+
+type callKey struct{}
+
+// withCall puts a call where the SDK's handlers find it.
+func withCall(ctx context.Context, c *Call) context.Context {
+	return context.WithValue(ctx, callKey{}, c)
+}
+
+// extraKey is where a transport of our own puts a [Call] in the Extra of a
+// request's token info, since its handlers do not inherit the context of the
+// HTTP request.
+const extraKey = "neonpanel.call"
+
+// Extra carries a call to the SDK's handlers for transports of our own.
+func Extra(c *Call) *mcp.RequestExtra {
+	return &mcp.RequestExtra{TokenInfo: &auth.TokenInfo{Extra: map[string]any{extraKey: c}}}
+}
+
+// callOf returns the call that a request of the SDK belongs to.
+func callOf(ctx context.Context, extra *mcp.RequestExtra) *Call {
+	if c, ok := ctx.Value(callKey{}).(*Call); ok {
+		return c
+	}
+	if extra != nil && extra.TokenInfo != nil {
+		c, _ := extra.TokenInfo.Extra[extraKey].(*Call)
+		return c
+	}
+	return nil
+}
+
+// errNoCaller is a fault of ours; it fails closed.
+var errNoCaller = &jsonrpc.Error{Code: rpc.CodeInternal, Message: "Internal error: the request has no caller."}
+
+// ErrExpired is the cause of a context that ended with its token.
+var ErrExpired = errors.New("the access token expired")
+
+type handler struct {
+	calls *invocation.Service
+	via   invocation.Transport
+}
+
+func (h handler) call(ctx context.Context, req *mcp.CallToolRequest) (result *mcp.CallToolResult, err error) {
+	// A panic here would be on a goroutine of the SDK and end the process.
+	defer func() {
+		if v := recover(); v != nil {
+			h.calls.Log.Error("panic in a handler", "type", fmt.Sprintf("%T", v))
+			result, err = nil, &jsonrpc.Error{Code: rpc.CodeInternal, Message: "Internal error."}
+		}
+	}()
+	call := callOf(ctx, req.Extra)
+	if call == nil {
+		return nil, errNoCaller
+	}
+	if call.started != nil {
+		call.started()
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(call.Done, func() { cancel(context.Cause(call.Done)) })
+	defer stop()
+
+	out := h.calls.Call(ctx, call.Caller, h.via, req.Params.Name, req.Params.Arguments)
+	d := out.Denial
+	if out.Failure != nil && errors.Is(context.Cause(ctx), ErrExpired) {
+		e := denial.Unauthenticated(call.Caller.Challenge, denial.InvalidToken, denial.Expired, nil)
+		d = &e
+		out.Text, out.Failure.Message = e.Description, e.Description
+	}
+	if d != nil {
+		call.denial.Store(d)
+	}
+	return Result(out, d), nil
+}
+
+// Result is a tool result for a model.
+func Result(out invocation.Outcome, d *denial.Denial) *mcp.CallToolResult {
+	r := &mcp.CallToolResult{}
+	if f := out.Failure; f != nil {
+		r.IsError = true
+		r.Content = []mcp.Content{&mcp.TextContent{Text: FailureText(out)}}
+	} else {
+		r.Content = []mcp.Content{&mcp.TextContent{Text: out.Text}}
+		if out.Structured != nil {
+			r.StructuredContent = out.Structured
+		}
+	}
+	if d != nil {
+		r.Meta = mcp.Meta{denial.MetaKey: []string{d.Challenge}}
+	}
+	return r
+}
+
+// FailureText says what went wrong and when to try again.
+func FailureText(out invocation.Outcome) string {
+	text := out.Failure.Message
+	if text == "" {
+		text = out.Text
+	}
+	if s := out.Failure.RetryAfter; s > 0 && !strings.Contains(text, strconv.Itoa(int(s.Seconds()))) {
+		text += " Try again in " + strconv.Itoa(max(1, int(s.Round(time.Second).Seconds()))) + " s."
+	}
+	return text
+}
+
+// discoverOnly holds anonymous callers to discovery, by the message that is
+// dispatched.
+func discoverOnly(next mcp.MethodHandler) mcp.MethodHandler {
+	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		call := callOf(ctx, req.GetExtra())
+		if call == nil {
+			return nil, errNoCaller
+		}
+		if call.Caller.Anonymous && !anonymousMay(method) {
+			d := denial.Unauthenticated(call.Caller.Challenge, denial.None, denial.SignIn, call.Caller.InForce)
+			call.denial.Store(&d)
+			return nil, &jsonrpc.Error{Code: rpc.CodeAuth, Message: d.Description}
+		}
+		return next(ctx, method, req)
+	}
+}
+
+func anonymousMay(method string) bool {
+	switch method {
+	case rpc.Initialize, rpc.Initialized, rpc.Ping, rpc.Discover, rpc.ToolsList:
+		return true
+	}
+	return false
+}
+
+// offered refuses what belongs to capabilities that this server lacks: a
+// client that asks for a subscription would otherwise hold a stream on which
+// nothing ever comes.
+func offered(next mcp.MethodHandler) mcp.MethodHandler {
+	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		if method == rpc.Listen {
+			return nil, &jsonrpc.Error{Code: rpc.CodeMethodNotFound, Message: "There is nothing to subscribe to."}
+		}
+		return next(ctx, method, req)
+	}
+}
+
+// lister adds to each listed tool how to be allowed to call it. That depends
+// on the scopes in force, which come with the request.
+type lister struct {
+	needed map[string][]string
+	// last is the list for the scopes in force that came last; they change only
+	// when the deployment does.
+	last atomic.Pointer[described]
+}
+
+type described struct {
+	scopes  string
+	schemes map[string][]scheme
+}
+
+// tool adds the member that ChatGPT reads to the SDK's tool.
+type tool struct {
+	*mcp.Tool
+	SecuritySchemes []scheme `json:"securitySchemes"`
+}
+
+// scheme is a security scheme of the OpenAI Apps SDK.
+type scheme struct {
+	Type   string   `json:"type"`
+	Scopes []string `json:"scopes"`
+}
+
+// listed is a list of tools whose tools are ours.
+type listed struct {
+	*mcp.ListToolsResult
+	Tools []*tool `json:"tools"`
+}
+
+func (l *lister) middleware(next mcp.MethodHandler) mcp.MethodHandler {
+	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		result, err := next(ctx, method, req)
+		list, ok := result.(*mcp.ListToolsResult)
+		if err != nil || !ok {
+			return result, err
+		}
+		call := callOf(ctx, req.GetExtra())
+		if call == nil {
+			return nil, errNoCaller
+		}
+		schemes := l.schemes(call.Caller)
+		out := listed{ListToolsResult: list, Tools: make([]*tool, 0, len(list.Tools))}
+		for _, t := range list.Tools {
+			own := *t // the SDK's is shared
+			own.Meta = mcp.Meta{"securitySchemes": schemes[t.Name]}
+			out.Tools = append(out.Tools, &tool{&own, schemes[t.Name]})
+		}
+		return out, nil
+	}
+}
+
+func (l *lister) schemes(c identity.Caller) map[string][]scheme {
+	key := strings.Join(c.InForce, " ")
+	if d := l.last.Load(); d != nil && d.scopes == key {
+		return d.schemes
+	}
+	d := &described{scopes: key, schemes: make(map[string][]scheme, len(l.needed))}
+	for name, needed := range l.needed {
+		d.schemes[name] = []scheme{{Type: "oauth2", Scopes: append([]string{}, c.Required(needed)...)}}
+	}
+	l.last.Store(d)
+	return d.schemes
+}

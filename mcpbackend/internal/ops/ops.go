@@ -1,0 +1,148 @@
+// Package ops is for whoever runs the service: metrics, health and readiness.
+package ops
+
+import (
+	"net/http"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics counts. Every label comes from a closed set.
+type Metrics struct {
+	registry      *prometheus.Registry
+	calls         *prometheus.CounterVec
+	seconds       *prometheus.HistogramVec
+	requests      *prometheus.CounterVec
+	streams       prometheus.Gauge
+	streamsEnded  *prometheus.CounterVec
+	reported      *prometheus.CounterVec
+	tokensRefused prometheus.Counter
+	violations    prometheus.Counter
+}
+
+// NewMetrics returns metrics on a registry of their own.
+func NewMetrics(version, commit string) *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "mcpbackend", Name: name, Help: help}, labels)
+	}
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		calls:    counter("tool_calls_total", "Tool calls by tool, transport and outcome.", "tool", "transport", "outcome"),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "mcpbackend", Name: "tool_call_seconds", Help: "Duration of tool calls, the API's time included.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"tool"}),
+		requests: counter("http_requests_total", "HTTP requests by route and class of status.", "route", "status"),
+		streams: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "mcpbackend", Name: "sse_streams", Help: "Open legacy SSE streams.",
+		}),
+		streamsEnded:  counter("sse_streams_ended_total", "Legacy SSE streams that ended, by reason.", "reason"),
+		reported:      counter("scope_reported_total", "Calls that lacked a scope and were let through because scopes are only reported.", "tool"),
+		tokensRefused: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "mcpbackend", Name: "tokens_refused_by_api_total", Help: "Tokens that the gateway accepted and the API refused."}),
+		violations:    prometheus.NewCounter(prometheus.CounterOpts{Namespace: "mcpbackend", Name: "identity_violations_total", Help: "Requests whose identity headers broke the contract with the gateway. Always alarming."}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "mcpbackend", Name: "build_info", Help: "Always 1.",
+		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "go": runtime.Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.calls, m.seconds, m.requests, m.streams, m.streamsEnded, m.reported, m.tokensRefused, m.violations, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Registry is for collectors of other packages.
+func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
+
+// ToolCall counts a call.
+func (m *Metrics) ToolCall(tool, transport, outcome string, took time.Duration) {
+	m.calls.WithLabelValues(tool, transport, outcome).Inc()
+	if took > 0 {
+		m.seconds.WithLabelValues(tool).Observe(took.Seconds())
+	}
+}
+
+// ScopeReported counts a call that lacked a scope and passed.
+func (m *Metrics) ScopeReported(tool string) { m.reported.WithLabelValues(tool).Inc() }
+
+// TokenRefused counts a token that the API refused.
+func (m *Metrics) TokenRefused() { m.tokensRefused.Inc() }
+
+// Violation counts a request that broke the identity contract.
+func (m *Metrics) Violation() { m.violations.Inc() }
+
+// StreamOpened counts an open stream.
+func (m *Metrics) StreamOpened() { m.streams.Inc() }
+
+// StreamEnded counts a stream that ended.
+func (m *Metrics) StreamEnded(reason string) {
+	m.streams.Dec()
+	m.streamsEnded.WithLabelValues(reason).Inc()
+}
+
+// Count wraps the handler of a route and counts its answers.
+func (m *Metrics) Count(route string, next http.Handler) http.Handler {
+	var classes [6]prometheus.Counter
+	for i, class := range []string{"", "1xx", "2xx", "3xx", "4xx", "5xx"} {
+		if class != "" {
+			classes[i] = m.requests.WithLabelValues(route, class)
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := &statusWriter{ResponseWriter: w}
+		defer func() {
+			if s.status == 0 {
+				s.status = http.StatusOK
+			}
+			if i := s.status / 100; i >= 1 && i <= 5 {
+				classes[i].Inc()
+			}
+		}()
+		next.ServeHTTP(s, r)
+	})
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Ready is true from the moment the service can answer until it stops.
+type Ready struct{ atomic.Bool }
+
+// Handler serves /healthz, /readyz and /metrics. Liveness depends on nothing.
+func Handler(m *Metrics, ready *Ready) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !ready.Load() {
+			say(w, http.StatusServiceUnavailable, "not ready\n")
+			return
+		}
+		say(w, http.StatusOK, "ready\n")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+func say(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text)) // the client may be gone
+}

@@ -1,0 +1,112 @@
+// Package plaincall serves tool calls in plain JSON over HTTP, for programs
+// that do not speak MCP.
+package plaincall
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mcpserver"
+)
+
+// Handler serves POST /mcp/tools/call; it needs requests that passed
+// [identity.Middleware].
+type Handler struct {
+	Calls *invocation.Service
+}
+
+type request struct {
+	Name      *string         `json:"name"`
+	Arguments json.RawMessage `json:"arguments"`
+}
+
+type answer struct {
+	Content    []text              `json:"content"`
+	Structured json.RawMessage     `json:"structuredContent,omitempty"`
+	IsError    bool                `json:"isError"`
+	Meta       map[string][]string `json:"_meta,omitempty"`
+}
+
+type text struct {
+	Type string `json:"type"`
+	Text string `json:"text"`
+}
+
+func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	caller, ok := identity.From(r.Context())
+	if !ok {
+		http.Error(w, "no caller", http.StatusInternalServerError) // a route without identity: fail closed
+		return
+	}
+	if r.Method != http.MethodPost {
+		denial.MethodNotAllowed(http.MethodPost, `POST {"name":"…","arguments":{…}} here; GET /mcp/capabilities lists the tools.`).Write(w)
+		return
+	}
+	if caller.Anonymous {
+		denial.Unauthenticated(caller.Challenge, denial.None, denial.SignIn, caller.InForce).Write(w)
+		return
+	}
+	body, d := mcpserver.ReadJSON(w, r)
+	if d != nil {
+		d.Write(w)
+		return
+	}
+	name, arguments, fault := parse(body)
+	if fault != "" {
+		denial.Invalid(http.StatusBadRequest, fault).Write(w)
+		return
+	}
+	if d := h.Calls.Authorize(caller, name); d != nil {
+		h.Calls.Denied(caller, invocation.Plain, name)
+		d.Write(w)
+		return
+	}
+	out := h.Calls.Call(r.Context(), caller, invocation.Plain, name, arguments)
+	switch {
+	case !out.Known:
+		(denial.Denial{
+			Status: http.StatusNotFound, Code: "unknown_tool",
+			Description: "There is no such tool. GET /mcp/capabilities lists the tools.",
+		}).Write(w)
+	case out.Denial != nil:
+		out.Denial.Write(w)
+	default:
+		write(w, out)
+	}
+}
+
+// parse reads the body of a call; fault says what is wrong with it.
+func parse(body []byte) (name string, arguments json.RawMessage, fault string) {
+	if !json.Valid(body) {
+		return "", nil, "The body is not valid JSON."
+	}
+	var q request
+	if err := json.Unmarshal(body, &q); err != nil {
+		return "", nil, `Send a JSON object: {"name":"list_companies","arguments":{}}.`
+	}
+	if q.Name == nil || *q.Name == "" {
+		return "", nil, `"name" is missing: name the tool. GET /mcp/capabilities lists the tools.`
+	}
+	return *q.Name, q.Arguments, ""
+}
+
+func write(w http.ResponseWriter, out invocation.Outcome) {
+	a := answer{Content: []text{{"text", out.Text}}, Structured: out.Structured}
+	if out.Failure != nil {
+		a = answer{Content: []text{{"text", mcpserver.FailureText(out)}}, IsError: true}
+	}
+	data, err := json.Marshal(a)
+	if err != nil {
+		(denial.Denial{Status: http.StatusInternalServerError, Code: "server_error", Description: "The answer could not be written."}).Write(w)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(data)))
+	h.Set("Cache-Control", "no-store")
+	_, _ = w.Write(data) // the client may be gone
+}

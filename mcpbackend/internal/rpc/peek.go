@@ -1,0 +1,168 @@
+// Package rpc looks at JSON-RPC messages before the MCP SDK does, so that a
+// request can be refused with the right HTTP status. It reads a message with
+// the SDK's own JSON decoder, so that both see the same message in the same
+// bytes.
+package rpc
+
+import (
+	"errors"
+
+	"github.com/segmentio/encoding/json"
+)
+
+// The methods that matter here.
+const (
+	Initialize  = "initialize"
+	Initialized = "notifications/initialized"
+	Ping        = "ping"
+	Discover    = "server/discover"
+	ToolsList   = "tools/list"
+	ToolsCall   = "tools/call"
+	Listen      = "subscriptions/listen"
+)
+
+// Message is what there is to know about a message before it is dispatched.
+type Message struct {
+	// ID is the id as it stood in the message; nil for notifications, and for
+	// ids that are neither a string nor a number.
+	ID json.RawMessage
+	// Method is empty for responses.
+	Method string
+	// Response is true for the answer to a request of the server.
+	Response bool
+	// Tool is the tool that a tools/call names.
+	Tool string
+	// Progress is true when the caller wants to hear of progress.
+	Progress bool
+}
+
+// Call reports whether the message awaits an answer.
+func (m Message) Call() bool { return m.ID != nil && !m.Response }
+
+// The reasons to refuse a body.
+var (
+	// ErrParse: the body is not JSON (JSON-RPC 2.0 §5.1, -32700).
+	ErrParse = errors.New("the body is not valid JSON")
+	// ErrBatch: MCP has had no batches since 2025-06-18.
+	ErrBatch = errors.New("batches are not supported; send one JSON-RPC message per request")
+	// ErrInvalid: the body is JSON but no JSON-RPC message (-32600).
+	ErrInvalid = errors.New(`the body is not a JSON-RPC 2.0 message; send {"jsonrpc":"2.0","id":1,"method":"…","params":{…}}`)
+	// ErrParams: a tools/call without the name of a tool (-32602).
+	ErrParams = errors.New(`params of tools/call must be {"name":"…","arguments":{…}}`)
+)
+
+// maxDepth is the SDK's own bound on nesting.
+const maxDepth = 1000
+
+const flags = json.DontMatchCaseInsensitiveStructFields | json.ZeroCopy
+
+type envelope struct {
+	Version string          `json:"jsonrpc"`
+	ID      json.RawMessage `json:"id"`
+	Method  json.RawMessage `json:"method"`
+	Params  json.RawMessage `json:"params"`
+	Result  json.RawMessage `json:"result"`
+	Error   json.RawMessage `json:"error"`
+}
+
+type callParams struct {
+	Meta *struct {
+		ProgressToken json.RawMessage `json:"progressToken"`
+	} `json:"_meta"`
+	Name      *string         `json:"name"`
+	Arguments json.RawMessage `json:"arguments"`
+}
+
+// Peek classifies a body. The strings of the result may point into it.
+func Peek(body []byte) (Message, error) {
+	if tooDeep(body) || !json.Valid(body) {
+		return Message{}, ErrParse
+	}
+	switch first(body) {
+	case '{':
+	case '[':
+		return Message{}, ErrBatch
+	default:
+		return Message{}, ErrInvalid
+	}
+	var e envelope
+	if _, err := json.Parse(body, &e, flags); err != nil {
+		return Message{}, ErrInvalid
+	}
+	m := Message{ID: id(e.ID)}
+	if e.Version != "2.0" || (m.ID == nil && e.ID != nil && string(e.ID) != "null") {
+		return m, ErrInvalid
+	}
+	if e.Method == nil {
+		if m.ID == nil || (e.Result == nil && e.Error == nil) {
+			return m, ErrInvalid
+		}
+		m.Response = true
+		return m, nil
+	}
+	if _, err := json.Parse(e.Method, &m.Method, flags); err != nil || e.Method[0] != '"' {
+		return m, ErrInvalid
+	}
+	if e.Params != nil && e.Params[0] != '{' {
+		// JSON-RPC also has positional parameters; MCP does not.
+		return m, ErrInvalid
+	}
+	if m.Method == ToolsCall {
+		var p callParams
+		if e.Params == nil {
+			return m, ErrParams
+		}
+		if _, err := json.Parse(e.Params, &p, flags); err != nil || p.Name == nil || *p.Name == "" {
+			return m, ErrParams
+		}
+		m.Tool = *p.Name
+		m.Progress = p.Meta != nil && p.Meta.ProgressToken != nil && string(p.Meta.ProgressToken) != "null"
+	}
+	return m, nil
+}
+
+// first returns the first byte that is not white space (RFC 8259 §2).
+func first(body []byte) byte {
+	for _, c := range body {
+		switch c {
+		case ' ', '\t', '\n', '\r':
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+// id returns raw when it can be the id of an MCP request: a string or a number.
+func id(raw json.RawMessage) json.RawMessage {
+	if len(raw) == 0 {
+		return nil
+	}
+	if c := raw[0]; c == '"' || c == '-' || (c >= '0' && c <= '9') {
+		return raw
+	}
+	return nil
+}
+
+// tooDeep says whether parsing would recurse further than the SDK allows. It
+// has to run before any parser does.
+func tooDeep(body []byte) bool {
+	depth, inString, escaped := 0, false, false
+	for _, c := range body {
+		switch {
+		case escaped:
+			escaped = false
+		case inString:
+			escaped, inString = c == '\\', c != '"'
+		case c == '"':
+			inString = true
+		case c == '{' || c == '[':
+			if depth++; depth > maxDepth {
+				return true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return false
+}

@@ -1,0 +1,108 @@
+// Package server is the HTTP edge: it routes, listens, and stops in good order.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
+)
+
+// Drain is how long calls that are under way may take to end.
+const Drain = 9 * time.Second
+
+// Counter counts answers per route, and breaches of the identity contract.
+type Counter interface {
+	Count(route string, next http.Handler) http.Handler
+	Violation()
+}
+
+// Routes are the handlers by what they serve.
+type Routes struct {
+	// The bearer routes.
+	MCP, Plain, SSE, Messages http.Handler
+	// Public serves the documents, by path.
+	Public map[string]http.Handler
+}
+
+// New returns the handler of everything that the gateway may ask for.
+func New(r Routes, count Counter, log *slog.Logger, now func() time.Time) http.Handler {
+	mux := http.NewServeMux()
+	bearer := func(path string, h http.Handler) {
+		refuse := func(w http.ResponseWriter, req *http.Request, err error) {
+			count.Violation()
+			log.Error("identity headers break the contract with the gateway", "route", path, "error", err.Error())
+			(denial.Denial{
+				Status: http.StatusInternalServerError, Code: "server_error",
+				Description: "The gateway and this service disagree about who is calling. The operator has been told.",
+			}).Write(w)
+		}
+		mux.Handle(path, count.Count(path, identity.Middleware(h, now, refuse)))
+	}
+	bearer("/mcp", r.MCP)
+	bearer("/mcp/tools/call", r.Plain)
+	bearer("/sse", r.SSE)
+	bearer("/sse/{$}", r.SSE)
+	bearer("/messages", r.Messages)
+	for path, h := range r.Public {
+		pattern := path
+		if pattern == "/" {
+			pattern = "/{$}"
+		}
+		mux.Handle(pattern, count.Count(path, h))
+	}
+	mux.Handle("/", count.Count("other", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		(denial.Denial{Status: http.StatusNotFound, Code: "not_found", Description: "There is nothing here. The MCP endpoint is /mcp."}).Write(w)
+	})))
+	return mux
+}
+
+// Server is an HTTP server on one listener.
+type Server struct {
+	listener net.Listener
+	http     *http.Server
+}
+
+// NewServer returns a server. It has no write timeout, which would cut streams;
+// each stream sees to its own slow readers.
+func NewServer(l net.Listener, h http.Handler, log *slog.Logger) *Server {
+	return &Server{l, &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}}
+}
+
+// OnStop registers what runs when the server begins to stop.
+func (s *Server) OnStop(f func()) { s.http.RegisterOnShutdown(f) }
+
+// Serve serves until the context ends, then lets the requests under way finish
+// for at most [Drain].
+func (s *Server) Serve(ctx context.Context) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(s.listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving: %w", err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.Background(), Drain)
+	defer cancel()
+	err := s.http.Shutdown(stop)
+	if errors.Is(err, context.DeadlineExceeded) {
+		// What is still running by now is cut off.
+		err = s.http.Close()
+	}
+	if serveErr := <-failed; !errors.Is(serveErr, http.ErrServerClosed) {
+		return errors.Join(err, serveErr)
+	}
+	return err
+}
