@@ -45,6 +45,9 @@ type healthcheckCommand struct {
 }
 
 func (c *healthcheckCommand) Run() error {
+	if c.OpsListen == "" {
+		c.OpsListen = "127.0.0.1:9101"
+	}
 	at, err := listen.Parse(c.OpsListen)
 	if err != nil {
 		return fmt.Errorf("AUTHZ_OPS_LISTEN: %q; allowed: %w", c.OpsListen, err)

@@ -101,20 +101,23 @@ func challenge(base string, c Case) string {
 	b.WriteString("Bearer ")
 	b.WriteString(base)
 	if !c.Bare {
-		b.WriteString(`, error="`)
-		b.WriteString(string(c.Code))
-		if c.Description != "" {
-			b.WriteString(`", error_description="`)
-			b.WriteString(quotable(c.Description))
-		}
-		b.WriteByte('"')
+		attribute(&b, "error", string(c.Code))
+		attribute(&b, "error_description", c.Description)
 	}
-	if c.Scope != "" {
-		b.WriteString(`, scope="`)
-		b.WriteString(quotable(c.Scope))
-		b.WriteByte('"')
-	}
+	attribute(&b, "scope", c.Scope)
 	return b.String()
+}
+
+// attribute adds one auth-param; an empty one is left out.
+func attribute(b *strings.Builder, name, value string) {
+	if value = quotable(value); value == "" {
+		return
+	}
+	b.WriteString(", ")
+	b.WriteString(name)
+	b.WriteString(`="`)
+	b.WriteString(value)
+	b.WriteByte('"')
 }
 
 // quotable keeps only what RFC 6750 §3 allows inside the quotes of an attribute:

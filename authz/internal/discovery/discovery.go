@@ -41,9 +41,10 @@ type Options struct {
 const (
 	// name is for people, on consent pages and in connector lists (RFC 9728 §2).
 	name = "NeonPanel MCP"
-	// maxAge lets a change of scopes or endpoints reach clients within minutes.
-	cacheControl = "public, max-age=300"
-	retryAfter   = "5"
+	// cacheable lets a change of scopes or endpoints reach clients within minutes.
+	cacheable  = "public, max-age=300"
+	uncached   = "no-store"
+	retryAfter = "5"
 )
 
 // protectedResource is the metadata of RFC 9728 §2. resource_documentation names
@@ -59,13 +60,14 @@ type protectedResource struct {
 
 // document is a body with its strong validator (RFC 9110 §8.8.3).
 type document struct {
-	body []byte
-	etag string
+	body         []byte
+	etag         string
+	cacheControl string
 }
 
 func newDocument(body []byte) document {
 	sum := sha256.Sum256(body)
-	return document{body: body, etag: `"` + hex.EncodeToString(sum[:16]) + `"`}
+	return document{body: body, etag: `"` + hex.EncodeToString(sum[:16]) + `"`, cacheControl: cacheable}
 }
 
 // New returns the handler of every discovery path. It answers by path alone:
@@ -106,7 +108,7 @@ func exact(mux *http.ServeMux, path string, load func() (document, bool)) {
 		}
 		h := w.Header()
 		h.Set("Content-Type", "application/json")
-		h.Set("Cache-Control", cacheControl)
+		h.Set("Cache-Control", d.cacheControl)
 		h.Set("ETag", d.etag)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(d.body))
 	})
@@ -142,6 +144,10 @@ func (d *resourceDocument) load() (document, bool) {
 		return document{}, false
 	}
 	fresh := &madeDocument{scopes: inForce, document: newDocument(body)}
+	if len(inForce) == 0 {
+		// The issuer's scopes may arrive any moment.
+		fresh.cacheControl = uncached
+	}
 	d.made.Store(fresh)
 	return fresh.document, true
 }
@@ -168,7 +174,7 @@ func mirror(raw func() ([]byte, bool)) func() (document, bool) {
 func fail(w http.ResponseWriter, status int, code, description string) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
+	h.Set("Cache-Control", uncached)
 	w.WriteHeader(status)
 	// A client that left is the only way for this to fail.
 	_ = json.NewEncoder(w).Encode(map[string]string{"error": code, "error_description": description})

@@ -1,0 +1,258 @@
+package config_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/config"
+	"github.com/neonpanel/mcp-gateway/authz/internal/scopes"
+)
+
+// least is the one setting that has no default.
+func least() config.Settings { return config.Settings{PublicURL: "https://mcp.example.com"} }
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := least().Validate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, same := range map[string]bool{
+		"issuer":     c.Issuer == "https://my.neonpanel.com",
+		"listeners":  c.Listen.String() == "unix:/run/neonpanel/authz/authz.sock" && c.DiscoveryListen.String() == "unix:/run/neonpanel/authz/discovery.sock" && c.OpsListen.String() == "127.0.0.1:9101",
+		"mode":       c.TokenMode == "auto",
+		"algorithms": slices.Equal(c.Algorithms, []string{"RS256"}),
+		"audiences": slices.Equal(c.Audiences, []string{
+			"https://mcp.example.com", "https://mcp.example.com/mcp", "https://mcp.example.com/sse", "https://mcp.example.com/sse/",
+		}),
+		"leeway":   c.Leeway == 30*time.Second,
+		"scopes":   c.Scopes == nil && c.RequiredScopes == nil && c.ScopeMode == scopes.Enforce,
+		"keys":     c.KeysRefresh == 5*time.Minute && c.KeysMaxStale == 24*time.Hour && c.KeysCooldown == 10*time.Second,
+		"cache":    c.CacheMaxTTL == 5*time.Minute && c.CacheSize == 100_000,
+		"stream":   c.StreamMax == time.Hour,
+		"caution":  !c.AnyAudience && !c.ReportAudience && !c.AllowMissingIssuer && !c.AnonymousDiscovery,
+		"warnings": len(c.Warnings()) == 0,
+	} {
+		if !same {
+			t.Errorf("the default of %s is wrong: %+v", name, c)
+		}
+	}
+}
+
+func TestAllFaultsAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := config.Settings{
+		PublicURL:                     "https://mcp.example.com/mcp",
+		NeonpanelIssuer:               "http://my.example.com",
+		JWKSURL:                       "file:///keys",
+		UpstreamProxy:                 "socks4://user:hunter2@proxy",
+		UpstreamCAFile:                filepath.Join(dir, "absent.pem"),
+		Listen:                        "0.0.0.0:9000",
+		DiscoveryListen:               "unix:relative",
+		OpsListen:                     "nowhere",
+		TokenMode:                     "both",
+		Algorithms:                    "RS256,none,HS256",
+		AudienceMode:                  "off",
+		AllowMissingIssuer:            "maybe",
+		Leeway:                        "1h",
+		Scopes:                        `read:a,with"quote`,
+		RequiredScopes:                "read:b",
+		ScopeMode:                     "strict",
+		IntrospectionURL:              "https://u:p@my.example.com/introspect",
+		IntrospectionClientSecret:     "hunter2",
+		IntrospectionClientSecretFile: filepath.Join(dir, "absent"),
+		KeysRefresh:                   "0",
+		KeysMaxStale:                  "soon",
+		KeysCooldown:                  "-1s",
+		CacheMaxTTL:                   "x",
+		CacheSize:                     "0",
+		StreamMax:                     "0s",
+		DenyFile:                      filepath.Join(dir, "absent.json"),
+		AnonymousDiscovery:            "perhaps",
+		RefusedPerMinute:              "-1",
+		RefusedBurst:                  "many",
+		LogLevel:                      "loud",
+		Drain:                         "1d",
+	}
+	_, err := s.Validate()
+	var faults config.Faults
+	if !errors.As(err, &faults) {
+		t.Fatalf("%v", err)
+	}
+	text := err.Error()
+	for field := range reflect.TypeFor[config.Settings]().Fields() {
+		setting := field.Tag.Get("env")
+		switch setting {
+		case "AUTHZ_AUDIENCES", "AUTHZ_CLIENT_IDS":
+			continue // Any value is one.
+		}
+		if !strings.Contains(text, "\n  "+setting+": ") {
+			t.Errorf("no fault names %s", setting)
+		}
+	}
+	if strings.Contains(text, "hunter2") {
+		t.Errorf("a secret is in the faults:\n%s", text)
+	}
+	for _, fault := range faults {
+		if !strings.Contains(fault, "allowed: ") {
+			t.Errorf("%q does not say what is allowed", fault)
+		}
+	}
+}
+
+func TestPublicURL(t *testing.T) {
+	t.Parallel()
+	for given, ok := range map[string]bool{
+		"https://mcp.neonpanel.com": true, "https://mcp.neonpanel.com:8443": true, "http://127.0.0.1:8080": true,
+		"http://localhost:8080": true, "http://[::1]:8080": true,
+		"": false, "https://mcp.neonpanel.com/": false, "https://mcp.neonpanel.com/mcp": false, "https://MCP.neonpanel.com": false,
+		"https://mcp.neonpanel.com:443": false, "http://mcp.neonpanel.com": false, "mcp.neonpanel.com": false, "https://": false,
+		"https://mcp.neonpanel.com?x": false, "https://mcp.neonpanel.com#x": false, "https://user@mcp.neonpanel.com": false,
+		`https://mcp.neonpanel.com"`: false, "https://mcp neonpanel.com": false, "ftp://mcp.neonpanel.com": false, "http://127.0.0.1.example.com": false,
+	} {
+		c, err := config.Settings{PublicURL: given}.Validate()
+		if (err == nil) != ok || (ok && c.PublicURL != given) {
+			t.Errorf("%q: %v, want ok %v", given, err, ok)
+		}
+	}
+}
+
+func TestNormalFormIsProposed(t *testing.T) {
+	t.Parallel()
+	for given, normal := range map[string]string{
+		"https://MCP.neonpanel.com/": "https://mcp.neonpanel.com", "https://mcp.neonpanel.com:443": "https://mcp.neonpanel.com",
+		"http://[::1]:80": "http://[::1]",
+	} {
+		_, err := config.Settings{PublicURL: given}.Validate()
+		if err == nil || !strings.HasSuffix(err.Error(), "write it as "+normal) {
+			t.Errorf("%q: %v, want %s proposed", given, err, normal)
+		}
+	}
+}
+
+func TestIssuerIsTakenAsItIsWritten(t *testing.T) {
+	t.Parallel()
+	for given, ok := range map[string]bool{
+		"https://my.neonpanel.com": true, "https://my.neonpanel.com/": true, "https://my.neonpanel.com/tenant": true, "http://127.0.0.1:9090": true,
+		"http://my.neonpanel.com": false, "https://my.neonpanel.com?x=y": false, "https://my.neonpanel.com#x": false, "https://u@my.neonpanel.com": false,
+	} {
+		s := least()
+		s.NeonpanelIssuer = given
+		c, err := s.Validate()
+		if (err == nil) != ok || (ok && c.Issuer != given) {
+			t.Errorf("%q: %v, want ok %v", given, err, ok)
+		}
+	}
+}
+
+func TestAnyAudienceKeepsTheURLs(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]int{"any": 4, "any,https://other.example": 1} {
+		s := least()
+		s.Audiences = given
+		c, err := s.Validate()
+		if err != nil || !c.AnyAudience || len(c.Audiences) != want || slices.Contains(c.Audiences, "any") {
+			t.Errorf("%q: %+v, %v", given, c.Audiences, err)
+		}
+		if len(c.Warnings()) != 1 || !strings.Contains(c.Warnings()[0], "AUTHZ_AUDIENCES=any") {
+			t.Errorf("%q: warnings %q", given, c.Warnings())
+		}
+	}
+}
+
+func TestEverySettingThatGivesUpSafetyIsWarnedAbout(t *testing.T) {
+	t.Parallel()
+	s := least()
+	s.Audiences, s.AudienceMode, s.AllowMissingIssuer, s.ScopeMode = "any", "report", "true", "off"
+	c, err := s.Validate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(c.Warnings(), "\n")
+	for _, setting := range []string{"AUTHZ_AUDIENCES", "AUTHZ_AUDIENCE_MODE", "AUTHZ_ALLOW_MISSING_ISSUER", "AUTHZ_SCOPE_MODE"} {
+		if !strings.Contains(text, setting) {
+			t.Errorf("no warning names %s", setting)
+		}
+	}
+}
+
+func TestSecretFileIsReadAnew(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "secret")
+	write := func(s string) {
+		if err := os.WriteFile(file, []byte(s), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("first\n")
+	s := least()
+	s.IntrospectionClientID, s.IntrospectionClientSecretFile = "gateway", file
+	c, err := s.Validate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"first", "second"} {
+		write(want + "\n")
+		if got, err := c.Introspection.ClientSecret(); got != want || err != nil {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+	write("\n")
+	if got, err := c.Introspection.ClientSecret(); err == nil {
+		t.Errorf("an empty file gave the secret %q", got)
+	}
+}
+
+func TestSettingsThatNeedEachOther(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*config.Settings)
+		fault  string
+	}{
+		"a secret without its client": {func(s *config.Settings) { s.IntrospectionClientSecret = "x" }, "AUTHZ_INTROSPECTION_CLIENT_ID: "},
+		"a client without its secret": {func(s *config.Settings) { s.IntrospectionClientID = "x" }, "AUTHZ_INTROSPECTION_CLIENT_SECRET: "},
+		"an endpoint without client":  {func(s *config.Settings) { s.IntrospectionURL = "https://my.example.com/i" }, "AUTHZ_INTROSPECTION_CLIENT_ID: "},
+		"opaque without client":       {func(s *config.Settings) { s.TokenMode = "opaque" }, "AUTHZ_INTROSPECTION_CLIENT_ID: "},
+		"two listeners, one address": {func(s *config.Settings) {
+			s.DiscoveryListen = s.OpsListen
+			s.OpsListen = "127.0.0.1:9000"
+			s.Listen = "localhost:9000"
+		}, "AUTHZ_OPS_LISTEN: "},
+		"stale before the refresh":  {func(s *config.Settings) { s.KeysMaxStale = "1m" }, "AUTHZ_KEYS_MAX_STALE: "},
+		"a scope nobody can obtain": {func(s *config.Settings) { s.Scopes, s.RequiredScopes = "a,b", "c" }, "AUTHZ_REQUIRED_SCOPES: "},
+	} {
+		s := least()
+		c.change(&s)
+		_, err := s.Validate()
+		if err == nil || !strings.Contains(err.Error(), c.fault) {
+			t.Errorf("%s: %v, want a fault of %s", name, err, c.fault)
+		}
+	}
+}
+
+// TestFlagsAndVariablesShareTheirNames keeps --authz-listen ⇔ AUTHZ_LISTEN.
+func TestFlagsAndVariablesShareTheirNames(t *testing.T) {
+	t.Parallel()
+	parser, err := kong.New(&struct{ config.Settings }{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range parser.Model.Flags {
+		if flag.Name == "help" {
+			continue
+		}
+		want := strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		if !slices.Equal(flag.Envs, []string{want}) || flag.Help == "" {
+			t.Errorf("--%s: variables %v, want %s; help %q", flag.Name, flag.Envs, want, flag.Help)
+		}
+	}
+}
