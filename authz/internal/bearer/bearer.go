@@ -34,8 +34,8 @@ const scheme = "bearer"
 //
 // Envoy joins repeated headers with a comma when it parses them, so a comma is
 // how a second credential looks here. No bearer token holds one: b64token
-// (RFC 6750 §2.1) has none. Other visible ASCII is let through, because opaque
-// tokens in the wild go beyond b64token, such as the "46|…" of Laravel Sanctum.
+// (RFC 6750 §2.1) has none. What else it may hold is for the verifier to say;
+// here only bytes are refused that can be in no credential at all.
 func Extract(values []string) (string, Outcome) {
 	switch len(values) {
 	case 0:

@@ -22,7 +22,7 @@ func TestExtract(t *testing.T) {
 		"the scheme in mixed case":             {[]string{"BeArEr test-token-123"}, "test-token-123", Found},
 		"several spaces after the scheme":      {[]string{"Bearer   abc"}, "abc", Found},
 		"spaces around":                        {[]string{"  Bearer abc  "}, "abc", Found},
-		"a token with a bar":                   {[]string{"Bearer 46|abc"}, "46|abc", Found},
+		"a visible byte that is no b64token":   {[]string{"Bearer 46|abc"}, "46|abc", Found},
 		"the longest token":                    {[]string{"Bearer " + longest}, longest, Found},
 		"a token one byte too long":            {[]string{"Bearer " + longest + "a"}, "", Oversize},
 		"the scheme alone":                     {[]string{"Bearer"}, "", Empty},
