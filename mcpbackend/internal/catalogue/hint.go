@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"go.yaml.in/yaml/v4"
 )
 
 // extension is the key under which the overlay describes a tool.
@@ -38,10 +36,10 @@ type hint struct {
 // argumentHint changes one argument; its key is the parameter's name in the
 // document.
 type argumentHint struct {
-	Name        string     `yaml:"name"`
-	Description string     `yaml:"description"`
-	Default     *yaml.Node `yaml:"default"`
-	Example     *yaml.Node `yaml:"example"`
+	Name        string `yaml:"name"`
+	Description string `yaml:"description"`
+	Default     any    `yaml:"default"`
+	Example     any    `yaml:"example"`
 	// Hidden arguments are not offered; their default is sent.
 	Hidden bool `yaml:"hidden"`
 }

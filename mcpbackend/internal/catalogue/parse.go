@@ -110,6 +110,7 @@ func (s *source) read(document *v3.Document) error {
 	}
 	for i := range s.tools {
 		operation := &s.tools[i].Operation
+		s.tools[i].InputSchema = inputSchema(operation.Parameters, names)
 		h, ok := next[operation.ID]
 		if !ok {
 			continue
@@ -170,16 +171,26 @@ func makeTool(path, method string, item *v3.PathItem, operation *v3.Operation) (
 			NameArgument: u.Name.Argument, LinkArgument: u.Link.Argument, ContentArgument: u.Content.Argument,
 		}
 	}
+	return t, h, nil
+}
+
+// inputSchema offers every argument that is not hidden. Where the document
+// speaks of operations, a model reads the names of tools.
+func inputSchema(parameters []Parameter, names map[string]string) json.RawMessage {
 	input := &Schema{Type: "object", Closed: true}
 	for _, p := range parameters {
 		if p.Hidden {
 			continue
 		}
+		p.Schema.Description = operationIDs.ReplaceAllStringFunc(p.Schema.Description, func(word string) string {
+			return firstOf(names[word], word)
+		})
 		input.Properties = append(input.Properties, Property{Name: p.Argument, Required: p.Required, Schema: p.Schema})
 	}
-	t.InputSchema = input.append(nil)
-	return t, h, nil
+	return input.append(nil)
 }
+
+var operationIDs = regexp.MustCompile(`[A-Za-z]+(\.[a-z]+)?`)
 
 // scopesOf reads the scopes of an operation's own security requirements. openid
 // asks who the user is and gives no right to data.
@@ -220,7 +231,9 @@ func parametersOf(path, method string, item *v3.PathItem, operation *v3.Operatio
 	var parameters []Parameter
 	taken := map[string]bool{}
 	add := func(p Parameter) error {
-		h.apply(&p)
+		if err := h.apply(&p); err != nil {
+			return err
+		}
 		if p.Hidden && p.Schema.Default == nil {
 			if p.Required {
 				return fmt.Errorf("the required parameter %q is hidden without a default", p.Name)
@@ -343,12 +356,12 @@ func addBody(method string, body *v3.RequestBody, add func(Parameter) error) err
 }
 
 // apply changes p as the overlay says.
-func (h *hint) apply(p *Parameter) {
+func (h *hint) apply(p *Parameter) error {
 	a, ok := h.Arguments[p.Name]
 	if !ok {
 		// A required value with a default need not be asked for.
 		p.Required = p.Required && p.Schema.Default == nil
-		return
+		return nil
 	}
 	if a.Name != "" {
 		p.Argument = a.Name
@@ -356,14 +369,23 @@ func (h *hint) apply(p *Parameter) {
 	if a.Description != "" {
 		p.Schema.Description = a.Description
 	}
-	if value, err := compact(a.Default); err == nil {
+	if a.Default != nil {
+		value, err := json.Marshal(a.Default)
+		if err != nil {
+			return fmt.Errorf("the default of %q: %w", p.Name, err)
+		}
 		p.Schema.Default = value
 	}
-	if value, err := compact(a.Example); err == nil {
+	if a.Example != nil {
+		value, err := json.Marshal(a.Example)
+		if err != nil {
+			return fmt.Errorf("the example of %q: %w", p.Name, err)
+		}
 		p.Schema.Examples = []json.RawMessage{value}
 	}
 	p.Required = p.Required && p.Schema.Default == nil
 	p.Hidden = a.Hidden
+	return nil
 }
 
 // inline copies a schema without references. Below depth it accepts anything.

@@ -86,7 +86,8 @@ func (s *Schema) append(b []byte) []byte {
 		w.key("items")
 		w.b = s.Items.append(w.b)
 	}
-	if len(s.Properties) > 0 {
+	// Some clients want the member even where a tool takes no arguments.
+	if len(s.Properties) > 0 || s.Closed {
 		w.key("properties").raw("{")
 		for i, p := range s.Properties {
 			if i > 0 {
