@@ -32,6 +32,22 @@ var (
 	ErrRevoked  = errors.New("the token was revoked")
 )
 
+// Reason names an error of Verify in a word or two, for logs.
+func Reason(err error) string {
+	for _, r := range []struct {
+		err  error
+		name string
+	}{
+		{ErrMissing, "missing"}, {ErrExpired, "expired"}, {ErrIssuer, "issuer"},
+		{ErrAudience, "audience"}, {ErrRevoked, "revoked"},
+	} {
+		if errors.Is(err, r.err) {
+			return r.name
+		}
+	}
+	return "invalid"
+}
+
 // Options configure a Verifier.
 type Options struct {
 	Issuer string

@@ -61,7 +61,8 @@ func document(body func() []byte) http.HandlerFunc {
 // cors lets browser clients read the answers (Fetch standard). These
 // endpoints look at no cookie, so any origin may call them.
 func cors(methods []string, next http.Handler) http.Handler {
-	allow := strings.Join(append(methods, http.MethodOptions), ", ")
+	allow := strings.Join(methods, ", ") + ", " + http.MethodOptions
+	checked := only(methods, next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", "*")
@@ -73,13 +74,20 @@ func cors(methods []string, next http.Handler) http.Handler {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
+		checked.ServeHTTP(w, r)
+	})
+}
+
+// only answers 405 to other methods.
+func only(methods []string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, m := range methods {
 			if r.Method == m || r.Method == http.MethodHead && m == http.MethodGet {
 				next.ServeHTTP(w, r)
 				return
 			}
 		}
-		h.Set("Allow", allow)
+		w.Header().Set("Allow", strings.Join(methods, ", "))
 		writeError(w, http.StatusMethodNotAllowed, "invalid_request", "This endpoint takes "+strings.Join(methods, " or ")+" only.")
 	})
 }

@@ -11,19 +11,24 @@ import (
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/access"
+	"github.com/neonpanel/mcp-gateway/sandbox/internal/api"
+	"github.com/neonpanel/mcp-gateway/sandbox/internal/client"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/config"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/control"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/fault"
+	"github.com/neonpanel/mcp-gateway/sandbox/internal/grant"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/journal"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/keys"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/listen"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/oauth"
+	"github.com/neonpanel/mcp-gateway/sandbox/internal/resource"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/token"
 )
 
 // Bounds of what is kept in memory.
 const (
 	maxTokens  = 100_000
+	maxClients = 10_000
 	maxEntries = 10_000
 )
 
@@ -48,10 +53,28 @@ func New(s config.Settings, now func() time.Time, log *slog.Logger) (Handlers, e
 	if err != nil {
 		return Handlers{}, err
 	}
-	_, err = access.New(access.Options{
+	clients := client.NewRegistry(maxClients, now)
+	clients.AddPermanent(client.Client{ID: controlClient, Metadata: client.Metadata{Name: "NeonPanel sandbox", AuthMethod: client.None}}, "")
+	if s.IntrospectionID != "" {
+		clients.AddPermanent(client.Client{ID: s.IntrospectionID, ResourceServer: true, Metadata: client.Metadata{
+			Name: "NeonPanel MCP gateway", AuthMethod: client.ClientSecretBase,
+		}}, s.IntrospectionSecret)
+	}
+	resources, err := resource.New(s.Resources...)
+	if err != nil {
+		return Handlers{}, err
+	}
+	grants, err := grant.New(grant.Options{
+		Issuer: s.Issuer, Clients: clients, Tokens: tokens, Keys: ring, Scopes: s.Scopes, Resources: resources,
+		Kind: s.TokenKind, TTL: s.TokenTTL, Now: now,
+	})
+	if err != nil {
+		return Handlers{}, err
+	}
+	verifier, err := access.New(access.Options{
 		Issuer:      s.Issuer,
 		Audiences:   append([]string{s.Issuer}, s.Resources...),
-		KnownClient: func(id string) bool { return id == controlClient },
+		KnownClient: func(id string) bool { _, ok := clients.Get(id); return ok },
 		Signatures:  ring.Verify,
 		Lookup:      tokens.Lookup,
 		Now:         now,
@@ -59,15 +82,33 @@ func New(s config.Settings, now func() time.Time, log *slog.Logger) (Handlers, e
 	if err != nil {
 		return Handlers{}, err
 	}
-	oauthServer, err := oauth.New(oauth.Options{Issuer: s.Issuer, Scopes: s.Scopes, Keys: ring})
+	oauthServer, err := oauth.New(oauth.Options{
+		Issuer: s.Issuer, Scopes: s.Scopes, Keys: ring, Clients: clients, Grants: grants, Resources: resources,
+		Quirks: s.Quirks, Now: now, Log: log,
+	})
 	if err != nil {
 		return Handlers{}, err
 	}
+	rest, err := api.New(api.Options{Now: now, Verify: func(r *http.Request) (string, error) {
+		g, err := verifier.Verify(r)
+		if err != nil {
+			journal.Note(r.Context(), func(e *journal.Entry) { e.Error = access.Reason(err) })
+			return "", err
+		}
+		journal.Note(r.Context(), func(e *journal.Entry) { e.Subject, e.ClientID = g.Subject, g.ClientID })
+		return g.Subject, nil
+	}})
+	if err != nil {
+		return Handlers{}, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", oauthServer)
+	mux.Handle("/api/v1/", rest)
 	record := journal.New(maxEntries, now, log)
 	faults := &fault.Set{}
 	return Handlers{
 		// The journal is outermost: it also records what a fault swallows.
-		Public: record.Handler(faults.Handler(oauthServer)),
+		Public: record.Handler(faults.Handler(mux)),
 		Control: control.New(control.Options{
 			Tokens:   tokens,
 			Keys:     ring,

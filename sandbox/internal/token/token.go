@@ -91,6 +91,17 @@ func HashOf(raw string) Hash { return sha256.Sum256([]byte(raw)) }
 // String is the hash in hex.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
+// ParseHash reads what Hash.String has written.
+func ParseHash(s string) (Hash, error) {
+	var h Hash
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(h) {
+		return h, fmt.Errorf("token: not a hash")
+	}
+	copy(h[:], b)
+	return h, nil
+}
+
 // NewIssuer returns an Issuer.
 func NewIssuer(o Options) (*Issuer, error) {
 	if o.Issuer == "" || o.Signer == nil || o.Limit < 1 || o.Now == nil {
@@ -257,5 +268,16 @@ func (i *Issuer) RevokeFamily(family string) {
 	defer i.mu.Unlock()
 	for h := range i.families[family] {
 		i.records[h].revoked = true
+	}
+}
+
+// RevokeClient takes back every token of a client.
+func (i *Issuer) RevokeClient(id string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, e := range i.records {
+		if e.ClientID == id {
+			e.revoked = true
+		}
 	}
 }
