@@ -76,7 +76,6 @@ func New(o Options) (*Provider, error) {
 		ScopeStrategy:               fosite.ExactScopeStrategy,
 		ClientSecretsHasher:         secrets{},
 		OmitRedirectScopeParam:      true,
-		MinParameterEntropy:         -1, // `state` is the client's business (RFC 6749 §4.1.1)
 	}
 	p := &Provider{o: o, store: newStore(o.Clients, o.Tokens, o.Scopes, o.Now), strategy: newStrategy(config, o)}
 	composed := compose.Compose(config, p.store, p.strategy,
@@ -111,6 +110,9 @@ func (p *Provider) Authorize(ctx context.Context, a Approval) (string, *Error) {
 	defer p.mu.Unlock()
 	params := copied(a.Params)
 	params.Set("scope", strings.Join(a.Scopes, " "))
+	// fosite refuses a short state and a missing one, which RFC 6749 §4.1.1
+	// allows. It never sees the client's: the answer is written elsewhere.
+	params.Set("state", "kept by the caller")
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.o.Issuer+"/oauth2/authorize?"+params.Encode(), nil)
 	if err != nil {
 		return "", fromFosite(err)
@@ -332,18 +334,18 @@ func (p *Provider) introspectRefresh(c client.Client, raw string) map[string]any
 	defer p.mu.Unlock()
 	inactive := map[string]any{"active": false}
 	ctx := context.Background()
-	r, err := p.store.GetRefreshTokenSession(ctx, p.strategy.RefreshTokenSignature(ctx, raw), nil)
-	if err != nil || r.GetClient().GetID() != c.ID || p.strategy.ValidateRefreshToken(ctx, r, raw) != nil {
+	t, ok := p.store.refresh.Get(p.strategy.RefreshTokenSignature(ctx, raw))
+	if !ok || t.used || t.request.GetClient().GetID() != c.ID || p.strategy.ValidateRefreshToken(ctx, t.request, raw) != nil {
 		return inactive
 	}
 	return map[string]any{
 		"active":    true,
 		"iss":       p.o.Issuer,
-		"sub":       r.GetSession().GetSubject(),
+		"sub":       t.request.GetSession().GetSubject(),
 		"client_id": c.ID,
 		"token_use": "refresh",
-		"scope":     strings.Join(r.GetGrantedScopes(), " "),
-		"exp":       r.GetSession().GetExpiresAt(fosite.RefreshToken).Unix(),
+		"scope":     strings.Join(t.request.GetGrantedScopes(), " "),
+		"exp":       t.expires.Unix(),
 	}
 }
 

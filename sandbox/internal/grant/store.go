@@ -28,6 +28,7 @@ type store struct {
 	codes   *expiring.Map[string, *code]
 	refresh *expiring.Map[string, *refresh]
 	scopes  []string
+	now     func() time.Time
 }
 
 var (
@@ -40,11 +41,13 @@ var (
 type code struct {
 	request fosite.Requester
 	pkce    fosite.Requester
+	expires time.Time
 	used    bool
 }
 
 type refresh struct {
 	request fosite.Requester
+	expires time.Time
 	used    bool
 }
 
@@ -55,6 +58,7 @@ func newStore(clients *client.Registry, tokens *token.Issuer, scopes []string, n
 		codes:   expiring.New[string, *code](maxCodes, now),
 		refresh: expiring.New[string, *refresh](maxRefresh, now),
 		scopes:  scopes,
+		now:     now,
 	}
 }
 
@@ -100,7 +104,7 @@ func (s *store) SetClientAssertionJWT(context.Context, string, time.Time) error 
 }
 
 func (s *store) CreateAuthorizeCodeSession(_ context.Context, signature string, r fosite.Requester) error {
-	s.codes.Put(signature, &code{request: r}, rememberFor)
+	s.codes.Put(signature, &code{request: r, expires: s.now().Add(codeLifetime)}, rememberFor)
 	return nil
 }
 
@@ -111,6 +115,8 @@ func (s *store) GetAuthorizeCodeSession(_ context.Context, signature string, _ f
 		return nil, fosite.ErrNotFound
 	case c.used:
 		return c.request, fosite.ErrInvalidatedAuthorizeCode
+	case !s.now().Before(c.expires):
+		return nil, fosite.ErrNotFound
 	}
 	return c.request, nil
 }
@@ -176,7 +182,7 @@ func (s *store) DeleteAccessTokenSession(_ context.Context, signature string) er
 }
 
 func (s *store) CreateRefreshTokenSession(_ context.Context, signature, _ string, r fosite.Requester) error {
-	s.refresh.Put(signature, &refresh{request: r}, refreshLifetime)
+	s.refresh.Put(signature, &refresh{request: r, expires: s.now().Add(refreshLifetime)}, refreshLifetime)
 	return nil
 }
 
