@@ -59,7 +59,7 @@ func (b *builder) admin() *bootstrapv3.Admin {
 	if b.Admin == nil {
 		return nil
 	}
-	paths := []*matcherv3.StringMatcher{exact("/ready"), exact("/server_info"), exact("/listeners"), exact("/memory"), prefix("/stats"), prefix("/drain_listeners"), prefix("/healthcheck/")}
+	paths := []*matcherv3.StringMatcher{exact("/ready"), exact("/server_info"), prefix("/listeners"), exact("/memory"), prefix("/stats"), prefix("/drain_listeners"), prefix("/healthcheck/")}
 	return &bootstrapv3.Admin{Address: address(*b.Admin, 0o600), AllowPaths: paths}
 }
 

@@ -1,9 +1,12 @@
 package bootstrap
 
 import (
+	"strings"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -68,11 +71,15 @@ func (b *builder) foreignOrigin() *routev3.RouteMatch {
 	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}, Headers: headers}
 }
 
-func method(name string) *routev3.HeaderMatcher {
-	return &routev3.HeaderMatcher{
-		Name:                 ":method",
-		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exact(name)},
+// method matches one of the names; a route's methods differ only here, so they share a route.
+func method(names ...string) *routev3.HeaderMatcher {
+	value := exact(names[0])
+	if len(names) > 1 {
+		value = &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
+			SafeRegex: &matcherv3.RegexMatcher{Regex: strings.Join(names, "|")}, // always of the whole value
+		}}
 	}
+	return &routev3.HeaderMatcher{Name: ":method", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}}
 }
 
 func present(name string) *routev3.HeaderMatcher {

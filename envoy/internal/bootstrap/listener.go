@@ -162,7 +162,8 @@ func (b *builder) filter(name string, config proto.Message) *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.pack(config)}}
 }
 
-// extAuthz fails closed: an authz that is down, slow or answers nonsense means 503.
+// extAuthz fails closed: an authz that is down, slow or answers nonsense means an error. There is
+// no retry policy, because Envoy would take its longest back-off as the time limit of each try.
 func (b *builder) extAuthz() *extauthzv3.ExtAuthz {
 	allowed := &matcherv3.ListStringMatcher{}
 	for _, name := range []string{
@@ -181,14 +182,6 @@ func (b *builder) extAuthz() *extauthzv3.ExtAuthz {
 				SkipEnvoyHeaders:        true,
 				MaxReceiveMessageLength: u32(64 << 10),
 			}},
-			RetryPolicy: &corev3.RetryPolicy{
-				RetryOn:    "connect-failure,refused-stream",
-				NumRetries: u32(1),
-				RetryBackOff: &corev3.BackoffStrategy{
-					BaseInterval: durationpb.New(10 * time.Millisecond),
-					MaxInterval:  durationpb.New(50 * time.Millisecond),
-				},
-			},
 		}},
 		FailureModeAllow:            false,
 		StatusOnError:               statusCode(typev3.StatusCode_ServiceUnavailable),

@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"fmt"
+	"slices"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -19,13 +20,32 @@ type reply struct {
 }
 
 // localReplies gives every error that Envoy itself makes the shape of authz's. The reason inside
-// Envoy (response code details) names sockets and goes to the log only.
+// Envoy (response code details) names sockets and goes to the log only. The first mapper that
+// matches decides.
 func (b *builder) localReplies() *hcmv3.LocalReplyConfig {
-	config := &hcmv3.LocalReplyConfig{}
-	// A reply of authz, and one that the route table wrote, stand as they are. authz being down is
-	// not among them: its details are ext_authz_error.
-	for _, details := range []string{"ext_authz_denied", "direct_response"} {
-		config.Mappers = append(config.Mappers, &hcmv3.ResponseMapper{Filter: b.when(fmt.Sprintf("response.code_details == '%s'", details))})
+	config := &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{
+		// What authz answers stands as it is. authz being down is not among it: that is ext_authz_error.
+		{Filter: b.when("response.code_details == 'ext_authz_denied'")},
+	}}
+	// The route table's own answers bring their description.
+	for _, r := range []reply{
+		{status: 403, code: "forbidden_origin"},
+		{status: 404, code: "not_found"},
+		{status: 405, code: "method_not_allowed"},
+		{status: 421, code: "misdirected_request"},
+	} {
+		headers := uncached()
+		if r.status != 403 { // for that one there is no allowed origin to name
+			headers = append(headers, corsHeaders()...)
+		}
+		config.Mappers = append(config.Mappers, b.mapper(fmt.Sprintf("response.code_details == 'direct_response' && response.code == %d", r.status), r, headers))
+	}
+
+	headers := uncached()
+	if b.AnyOrigin {
+		// Also for a request refused before it had a route. With a list of origins only the route
+		// table has compared them, and after it the cors filter adds these.
+		headers = append(headers, corsHeaders()...)
 	}
 	for _, r := range []reply{
 		{status: 404, code: "not_found", description: "There is nothing at this path."},
@@ -37,31 +57,33 @@ func (b *builder) localReplies() *hcmv3.LocalReplyConfig {
 		{status: 503, code: "temporarily_unavailable", description: "The service is not available at the moment; try again.", retryAfter: "2"},
 		{status: 504, code: "gateway_timeout", description: "The service behind the gateway did not answer in time; try again."},
 	} {
-		config.Mappers = append(config.Mappers, b.mapper(fmt.Sprintf("response.code == %d", r.status), r))
+		config.Mappers = append(config.Mappers, b.mapper(fmt.Sprintf("response.code == %d", r.status), r, headers))
 	}
 	config.Mappers = append(config.Mappers,
-		b.mapper("response.code >= 400 && response.code < 500", reply{code: "invalid_request", description: "The request is not valid HTTP for this server."}),
-		b.mapper("response.code >= 500", reply{code: "server_error", description: "The gateway failed; try again, and report the request_id if it persists."}),
+		b.mapper("response.code >= 400 && response.code < 500", reply{code: "invalid_request", description: "The request is not valid HTTP for this server."}, headers),
+		b.mapper("response.code >= 500", reply{code: "server_error", description: "The gateway failed; try again, and report the request_id if it persists."}, headers),
 	)
 	return config
 }
 
-func (b *builder) mapper(expression string, r reply) *hcmv3.ResponseMapper {
-	headers := []*corev3.HeaderValueOption{setHeader("cache-control", "no-store")}
-	if b.AnyOrigin {
-		// Also for a request refused before it had a route. With a list of origins only the route
-		// table has checked them, and the cors filter adds these after it.
-		headers = append(headers, corsHeaders()...)
+func (b *builder) mapper(expression string, r reply, headers []*corev3.HeaderValueOption) *hcmv3.ResponseMapper {
+	mapper := &hcmv3.ResponseMapper{
+		Filter:             b.when(expression),
+		BodyFormatOverride: errorBody(r.code),
+		HeadersToAdd:       slices.Clone(headers),
+	}
+	if r.description != "" {
+		mapper.Body = inline(r.description)
 	}
 	if r.retryAfter != "" {
-		headers = append(headers, setHeader("retry-after", r.retryAfter))
+		mapper.HeadersToAdd = append(mapper.HeadersToAdd, setHeader("retry-after", r.retryAfter))
 	}
-	return &hcmv3.ResponseMapper{
-		Filter:             b.when(expression),
-		Body:               inline(r.description),
-		BodyFormatOverride: errorBody(r.code),
-		HeadersToAdd:       headers,
-	}
+	return mapper
+}
+
+// uncached, because a 404 or 405 may be kept by caches otherwise (RFC 9111 §4.2.2).
+func uncached() []*corev3.HeaderValueOption {
+	return []*corev3.HeaderValueOption{setHeader("cache-control", "no-store"), setHeader("vary", "Origin")}
 }
 
 // errorBody is the JSON of an error, as authz's and mcpbackend's (RFC 6750 §3 names the fields);

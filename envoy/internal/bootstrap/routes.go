@@ -67,26 +67,21 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 	table := endpoints()
 	own := b.virtualHost("edge", b.Hosts)
 	for _, e := range table {
-		for _, name := range e.methods {
-			own.Routes = append(own.Routes, b.proxy(e, name))
-		}
+		own.Routes = append(own.Routes, b.proxy(e))
 	}
 	endpoint := b.PublicURL + "/mcp"
 	own.Routes = append(own.Routes,
-		b.answer("post-root", path("/", method("POST")), 404, "not_found", "The MCP endpoint is "+endpoint+"; send the request there."),
-		b.answer("mcp-slash", path("/mcp/"), 404, "not_found", "The MCP endpoint is "+endpoint+", without a slash at its end."))
+		b.answer("post-root", path("/", method("POST")), 404, "The MCP endpoint is "+endpoint+"; send the request there."),
+		b.answer("mcp-slash", path("/mcp/"), 404, "The MCP endpoint is "+endpoint+", without a slash at its end."))
 	for _, e := range table {
 		own.Routes = append(own.Routes, b.methodNotAllowed(e))
 	}
-	own.Routes = append(own.Routes, b.answer("not-found", anyPath(), 404, "not_found",
+	own.Routes = append(own.Routes, b.answer("not-found", anyPath(), 404,
 		"There is nothing at this path. The MCP endpoint is "+endpoint+"; "+b.PublicURL+"/ describes the server."))
 
 	other := b.virtualHost("other-hosts", []string{"*"})
-	for _, name := range health.methods {
-		other.Routes = append(other.Routes, b.proxy(health, name))
-	}
-	other.Routes = append(other.Routes, b.methodNotAllowed(health),
-		b.answer("misdirected", anyPath(), 421, "misdirected_request", "This server answers at "+b.PublicURL+" and for no other Host."))
+	other.Routes = append(other.Routes, b.proxy(health), b.methodNotAllowed(health),
+		b.answer("misdirected", anyPath(), 421, "This server answers at "+b.PublicURL+" and for no other Host."))
 
 	return &routev3.RouteConfiguration{
 		Name:                     "edge",
@@ -110,9 +105,7 @@ func (b *builder) virtualHost(name string, domains []string) *routev3.VirtualHos
 		TypedPerFilterConfig: map[string]*anypb.Any{corsFilter: b.pack(b.corsPolicy())},
 	}
 	if !b.AnyOrigin {
-		foreign := b.answer("foreign-origin", b.foreignOrigin(), 403, "forbidden_origin", "Pages of this origin may not call this server.")
-		foreign.ResponseHeadersToAdd = contentHeaders()
-		host.Routes = append(host.Routes, foreign)
+		host.Routes = append(host.Routes, b.answer("foreign-origin", b.foreignOrigin(), 403, "Pages of this origin may not call this server."))
 	}
 	host.Routes = append(host.Routes, &routev3.Route{
 		Name:                   "preflight",
@@ -124,14 +117,14 @@ func (b *builder) virtualHost(name string, domains []string) *routev3.VirtualHos
 	return host
 }
 
-func (b *builder) proxy(e endpoint, name string) *routev3.Route {
+func (b *builder) proxy(e endpoint) *routev3.Route {
 	action := &routev3.RouteAction{ClusterSpecifier: cluster(e.cluster), Timeout: durationpb.New(e.timeout)}
 	if e.timeout == 0 {
 		action.IdleTimeout = durationpb.New(30 * time.Minute)
 	}
 	route := &routev3.Route{
 		Name:                   e.name,
-		Match:                  path(e.path, method(name)),
+		Match:                  path(e.path, method(e.methods...)),
 		Action:                 &routev3.Route_Route{Route: action},
 		RequestHeadersToRemove: e.drop,
 	}
@@ -148,28 +141,19 @@ func (b *builder) methodNotAllowed(e endpoint) *routev3.Route {
 	if allow == "" {
 		allow = strings.Join(e.methods, ", ")
 	}
-	route := b.answer("method-not-allowed", path(e.path), 405, "method_not_allowed", "This path takes "+allow+" only.")
-	route.ResponseHeadersToAdd = append(route.ResponseHeadersToAdd, setHeader("allow", allow)) // RFC 9110 §15.5.6
+	route := b.answer("method-not-allowed", path(e.path), 405, "This path takes "+allow+" only.")
+	route.ResponseHeadersToAdd = []*corev3.HeaderValueOption{setHeader("allow", allow)} // RFC 9110 §15.5.6
 	return route
 }
 
 // answer is a reply of the route table itself. It discloses nothing, so authz is not asked.
-func (b *builder) answer(name string, match *routev3.RouteMatch, status uint32, code, description string) *routev3.Route {
+func (b *builder) answer(name string, match *routev3.RouteMatch, status uint32, description string) *routev3.Route {
 	return &routev3.Route{
-		Name:  name,
-		Match: match,
-		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
-			Status: status, Body: inline(description), BodyFormat: errorBody(code),
-		}},
-		ResponseHeadersToAdd: append(contentHeaders(), corsHeaders()...),
+		Name:                 name,
+		Match:                match,
+		Action:               &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: status, Body: inline(description)}},
 		TypedPerFilterConfig: b.withoutAuthz(),
 	}
-}
-
-// contentHeaders are needed because the route table would say text/plain, and a 404 or 405 may be
-// kept by caches (RFC 9111 §4.2.2).
-func contentHeaders() []*corev3.HeaderValueOption {
-	return []*corev3.HeaderValueOption{setHeader("content-type", "application/json"), setHeader("cache-control", "no-store")}
 }
 
 func (b *builder) withoutAuthz() map[string]*anypb.Any {
