@@ -3,41 +3,43 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
-
-	"github.com/neonpanel/mcp-gateway/envoy/internal/bootstrap"
-	"github.com/neonpanel/mcp-gateway/envoy/internal/settings"
-	"github.com/neonpanel/mcp-gateway/envoy/internal/yamlpb"
+	"runtime/debug"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/neonpanel/mcp-gateway/envoy/internal/command"
 )
-
-type render struct{ settings.Settings }
-
-func (r *render) Run() error {
-	e, err := r.Parse()
-	if err != nil {
-		return err
-	}
-	bs, err := bootstrap.New(e)
-	if err != nil {
-		return err
-	}
-	out, err := yamlpb.Marshal(bs)
-	if err != nil {
-		return err
-	}
-	_, err = os.Stdout.Write(out)
-	return err
-}
 
 func main() {
 	var cli struct {
-		Render render `cmd:"" help:"write"`
+		Render  command.Render   `cmd:"" help:"Write the whole bootstrap from the settings. Every flag is also an environment variable of the same name."`
+		Check   command.Check    `cmd:"" help:"Check a bootstrap: unknown and deprecated fields, Envoy's constraints, and the rules of this edge."`
+		Rules   command.Rules    `cmd:"" help:"List the rules of this edge and their reasons."`
+		Version kong.VersionFlag `help:"Print the version and exit."`
 	}
-	k := kong.Parse(&cli)
-	if err := k.Run(); err != nil {
+	run := kong.Parse(&cli,
+		kong.Name("envoyconf"),
+		kong.Description("The Envoy bootstrap of the NeonPanel MCP gateway."),
+		kong.Vars{"version": version()},
+		kong.BindTo(os.Stdout, (*io.Writer)(nil)))
+	if err := run.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	revision := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			revision += " " + s.Value
+		}
+	}
+	return revision
 }

@@ -43,17 +43,15 @@ func endpoints() []endpoint {
 		{name: "tools-call", path: "/mcp/tools/call", methods: []string{"POST"}, cluster: backendCluster, timeout: 2 * time.Minute},
 		health,
 	}
-	public := func(cluster string, paths ...string) {
+	public := func(name, cluster string, paths ...string) {
 		for _, path := range paths {
-			table = append(table, endpoint{
-				name: "public", path: path, methods: reads, public: true, cluster: cluster, timeout: 10 * time.Second,
-			})
+			table = append(table, endpoint{name: name, path: path, methods: reads, public: true, cluster: cluster, timeout: 10 * time.Second})
 		}
 	}
-	public(backendCluster, "/", "/robots.txt", "/mcp/capabilities", "/openapi.json", "/openapi.yaml",
+	public("document", backendCluster, "/", "/robots.txt", "/mcp/capabilities", "/openapi.json", "/openapi.yaml",
 		"/.well-known/ai-plugin.json", "/.well-known/openai-apps-challenge")
 	// RFC 9728 §3.1 and RFC 8414 §3.1: the resource's path follows the well-known name.
-	public(discoveryCluster,
+	public("discovery", discoveryCluster,
 		"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp",
 		"/.well-known/oauth-protected-resource/sse", "/.well-known/oauth-protected-resource/sse/",
 		"/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/mcp", "/.well-known/oauth-authorization-server/sse",
@@ -131,7 +129,6 @@ func (b *builder) proxy(e endpoint) *routev3.Route {
 	if e.public {
 		route.TypedPerFilterConfig = b.withoutAuthz()
 		route.RequestHeadersToRemove = append([]string{"authorization"}, e.drop...)
-		action.RetryPolicy = &routev3.RetryPolicy{RetryOn: "connect-failure,refused-stream,reset", NumRetries: u32(1)}
 	}
 	return route
 }

@@ -1,0 +1,118 @@
+// Package command holds what the envoyconf command can be told to do.
+package command
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+
+	"github.com/neonpanel/mcp-gateway/envoy/internal/bootstrap"
+	"github.com/neonpanel/mcp-gateway/envoy/internal/lint"
+	"github.com/neonpanel/mcp-gateway/envoy/internal/settings"
+	"github.com/neonpanel/mcp-gateway/envoy/internal/yamlpb"
+)
+
+const header = `# Envoy bootstrap of the NeonPanel MCP gateway, written by "envoyconf render" from its settings.
+# Change the settings and render again instead of editing; "envoyconf check" tells what an edit breaks.
+`
+
+// Render writes the bootstrap.
+type Render struct {
+	settings.Settings
+	Output string `short:"o" default:"-" placeholder:"FILE" help:"File to write, replaced in one step; - is standard output (${default})."`
+}
+
+// Run renders, checks the result against every rule, and only then writes.
+func (c *Render) Run(stdout io.Writer) error {
+	edge, err := c.Parse()
+	if err != nil {
+		return err
+	}
+	tree, err := bootstrap.New(edge)
+	if err != nil {
+		return err
+	}
+	if err := lint.Check(tree); err != nil {
+		return fmt.Errorf("these settings make a bootstrap that breaks a rule:\n%w", err)
+	}
+	text, err := yamlpb.Marshal(tree)
+	if err != nil {
+		return err
+	}
+	if edge.TLS != nil {
+		if err := writeCertificate(*edge.TLS); err != nil {
+			return fmt.Errorf("EDGE_TLS_SDS: %w", err)
+		}
+	}
+	text = append([]byte(header), text...)
+	if c.Output == "-" {
+		_, err = stdout.Write(text)
+		return err
+	}
+	return writeFile(c.Output, text)
+}
+
+func writeCertificate(files settings.TLS) error {
+	resource, err := bootstrap.Certificate(files)
+	if err != nil {
+		return err
+	}
+	text, err := yamlpb.Marshal(resource)
+	if err != nil {
+		return err
+	}
+	return writeFile(files.SDS, text)
+}
+
+// writeFile replaces the file in one step, for Envoy may be reading it. It holds no secret.
+func writeFile(path string, text []byte) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temporary.Name())
+	if _, err := temporary.Write(text); err != nil {
+		return err
+	}
+	if err := temporary.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := temporary.Close(); err != nil {
+		return err
+	}
+	return os.Rename(temporary.Name(), path)
+}
+
+// Check judges a bootstrap, edited by hand or not.
+type Check struct {
+	File string `arg:"" type:"existingfile" help:"Bootstrap in YAML or JSON."`
+}
+
+// Run prints OK, or returns every finding.
+func (c *Check) Run(stdout io.Writer) error {
+	text, err := os.ReadFile(c.File)
+	if err != nil {
+		return err
+	}
+	tree := &bootstrapv3.Bootstrap{}
+	if err := yamlpb.Unmarshal(text, tree); err != nil {
+		return fmt.Errorf("%s: %w", c.File, err)
+	}
+	if err := lint.Check(tree); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "%s: OK\n", c.File)
+	return err
+}
+
+// Rules lists what Check looks for.
+type Rules struct{}
+
+// Run prints one rule per line with its reason.
+func (Rules) Run(stdout io.Writer) error {
+	_, err := io.WriteString(stdout, lint.Explain())
+	return err
+}

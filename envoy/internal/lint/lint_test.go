@@ -1,0 +1,229 @@
+package lint_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/neonpanel/mcp-gateway/envoy/internal/bootstrap"
+	"github.com/neonpanel/mcp-gateway/envoy/internal/lint"
+	"github.com/neonpanel/mcp-gateway/envoy/internal/settings"
+)
+
+func sound(t *testing.T) *bootstrapv3.Bootstrap {
+	t.Helper()
+	edge, err := settings.Settings{
+		PublicURL: "https://mcp.example.com", Listen: "0.0.0.0:8443", CORSOrigins: "*", TrustedHops: "0", MaxBody: "4MiB", MaxConnections: "100",
+		MaxHeap: "1GiB", Authz: "unix:/a", Discovery: "unix:/d", Backend: "unix:/b", Admin: "unix:/admin", NodeID: "x",
+		TLSCert: "/c.pem", TLSKey: "/k.pem", TLSSDS: "/sds.yaml",
+	}.Parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := bootstrap.New(edge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestOurOwnIsSound(t *testing.T) {
+	t.Parallel()
+	if err := lint.Check(sound(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+// edit changes a packed message in place.
+func edit[M proto.Message](t *testing.T, packed *anypb.Any, m M, change func(M)) {
+	t.Helper()
+	if err := packed.UnmarshalTo(m); err != nil {
+		t.Fatal(err)
+	}
+	change(m)
+	if err := packed.MarshalFrom(m); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Each case breaks one rule of a sound bootstrap, as an edit by hand would.
+func TestEveryRuleCatchesItsBreach(t *testing.T) {
+	t.Parallel()
+	type manager = *hcmv3.HttpConnectionManager
+
+	hcm := func(change func(manager)) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return func(t *testing.T, b *bootstrapv3.Bootstrap) {
+			edit(t, b.StaticResources.Listeners[0].FilterChains[0].Filters[0].GetTypedConfig(), &hcmv3.HttpConnectionManager{}, change)
+		}
+	}
+	authz := func(change func(*extauthzv3.ExtAuthz)) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return func(t *testing.T, b *bootstrapv3.Bootstrap) {
+			hcm(func(m manager) { edit(t, m.HttpFilters[2].GetTypedConfig(), &extauthzv3.ExtAuthz{}, change) })(t, b)
+		}
+	}
+	route := func(name string, change func(*routev3.Route)) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return hcm(func(m manager) {
+			for _, r := range m.GetRouteConfig().VirtualHosts[0].Routes {
+				if r.Name == name {
+					change(r)
+					return
+				}
+			}
+			panic("no route " + name)
+		})
+	}
+	swap := func(i, j int) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return hcm(func(m manager) { m.HttpFilters[i], m.HttpFilters[j] = m.HttpFilters[j], m.HttpFilters[i] })
+	}
+	without := func(i int) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return hcm(func(m manager) { m.HttpFilters = append(m.HttpFilters[:i:i], m.HttpFilters[i+1:]...) })
+	}
+	off, _ := anypb.New(&extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_Disabled{Disabled: true}})
+	filterOff, _ := anypb.New(&routev3.FilterConfig{Disabled: true})
+	remote := &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address: "10.0.0.1", PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 80},
+	}}}
+	logs := func(value string) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return func(t *testing.T, b *bootstrapv3.Bootstrap) {
+			hcm(func(m manager) {
+				edit(t, m.AccessLog[0].GetTypedConfig(), &streamv3.StdoutAccessLog{}, func(l *streamv3.StdoutAccessLog) {
+					l.GetLogFormat().GetJsonFormat().Fields["x"] = structpb.NewStringValue(value)
+				})
+			})(t, b)
+		}
+	}
+
+	type breach struct {
+		rule   string
+		change func(*testing.T, *bootstrapv3.Bootstrap)
+	}
+	covered := map[string]bool{"schema": true, "deprecated": true}
+	for name, c := range map[string]breach{
+		"no such cluster":           {"clusters-exist", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.StaticResources.Clusters[2].Name = "backend" }},
+		"no such cluster for authz": {"clusters-exist", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.StaticResources.Clusters[0].Name = "authn" }},
+		"remote upstream":           {"upstreams-local", func(_ *testing.T, b *bootstrapv3.Bootstrap) { firstEndpoint(b).Address = remote }},
+		"remote admin":              {"admin-local", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.Admin.Address = remote }},
+		"whole admin":               {"admin-local", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.Admin.AllowPaths = nil }},
+		"router not last":           {"router-last", swap(2, 3)},
+		"no router":                 {"router-last", without(3)},
+		"no cors":                   {"cors-first", without(0)},
+		"cors behind authz":         {"cors-first", swap(0, 2)},
+		"cors disabled":             {"cors-first", hcm(func(m manager) { m.HttpFilters[0].Disabled = true })},
+		"no body limit":             {"body-limit", without(1)},
+		"body limit behind authz":   {"body-limit", swap(1, 2)},
+		"no authz":                  {"authz-present", without(2)},
+		"authz disabled":            {"authz-present", hcm(func(m manager) { m.HttpFilters[2].Disabled = true })},
+		"routes from elsewhere": {"authz-present", hcm(func(m manager) {
+			m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}}}, RouteConfigName: "x"}}
+		})},
+		"fails open":  {"authz-fails-closed", authz(func(a *extauthzv3.ExtAuthz) { a.FailureModeAllow = true })},
+		"shadow mode": {"authz-fails-closed", authz(func(a *extauthzv3.ExtAuthz) { a.ShadowMode = true })},
+		"switched by runtime": {"authz-fails-closed", authz(func(a *extauthzv3.ExtAuthz) {
+			a.FilterEnabled = &corev3.RuntimeFractionalPercent{DefaultValue: &typev3.FractionalPercent{Numerator: 100}}
+		})},
+		"outage is 403": {"authz-fails-closed", authz(func(a *extauthzv3.ExtAuthz) { a.StatusOnError = nil })},
+		"endless wait":  {"authz-timeout", authz(func(a *extauthzv3.ExtAuthz) { a.GetGrpcService().Timeout = durationpb.New(0) })},
+		"200 ms":        {"authz-timeout", authz(func(a *extauthzv3.ExtAuthz) { a.GetGrpcService().Timeout = durationpb.New(200 * time.Millisecond) })},
+		"short retries": {"authz-timeout", authz(func(a *extauthzv3.ExtAuthz) {
+			a.GetGrpcService().RetryPolicy = &corev3.RetryPolicy{RetryBackOff: &corev3.BackoffStrategy{BaseInterval: durationpb.New(time.Millisecond), MaxInterval: durationpb.New(50 * time.Millisecond)}}
+		})},
+		"authz may set anything":  {"authz-identity-only", authz(func(a *extauthzv3.ExtAuthz) { a.DecoderHeaderMutationRules = nil })},
+		"mutations unchecked":     {"authz-identity-only", authz(func(a *extauthzv3.ExtAuthz) { a.ValidateMutations = false })},
+		"routed again":            {"authz-identity-only", authz(func(a *extauthzv3.ExtAuthz) { a.ClearRouteCache = true })},
+		"bodies to authz":         {"authz-headers-only", authz(func(a *extauthzv3.ExtAuthz) { a.WithRequestBody = &extauthzv3.BufferSettings{MaxRequestBytes: 1} })},
+		"all headers to authz":    {"authz-headers-only", authz(func(a *extauthzv3.ExtAuthz) { a.AllowedHeaders = nil })},
+		"identity kept":           {"identity-stripped", hcm(func(m manager) { m.EarlyHeaderMutationExtensions = nil })},
+		"public prefix":           {"public-exact", route("health", func(r *routev3.Route) { r.Match.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: "/health"} })},
+		"public with credentials": {"public-exact", route("document", func(r *routev3.Route) { r.RequestHeadersToRemove = nil })},
+		"bearer route made public": {"public-exact", route("mcp", func(r *routev3.Route) {
+			r.TypedPerFilterConfig = map[string]*anypb.Any{"envoy.filters.http.ext_authz": off}
+		})},
+		"filter disabled by route": {"public-exact", route("mcp", func(r *routev3.Route) {
+			r.TypedPerFilterConfig = map[string]*anypb.Any{"envoy.filters.http.ext_authz": filterOff}
+		})},
+		"filter disabled by host": {"public-exact", hcm(func(m manager) {
+			m.GetRouteConfig().VirtualHosts[0].TypedPerFilterConfig["envoy.filters.http.ext_authz"] = off
+		})},
+		"any method as a preflight":  {"public-exact", route("preflight", func(r *routev3.Route) { r.Match.Headers = r.Match.Headers[1:] })},
+		"paths as they come":         {"path-hygiene", hcm(func(m manager) { m.NormalizePath = nil })},
+		"slashes kept":               {"path-hygiene", hcm(func(m manager) { m.MergeSlashes = false })},
+		"escaped slashes kept":       {"path-hygiene", hcm(func(m manager) { m.PathWithEscapedSlashesAction = 0 })},
+		"path parameters ignored":    {"path-hygiene", hcm(func(m manager) { m.GetRouteConfig().IgnorePathParametersInPathMatching = true })},
+		"forged address":             {"client-address", hcm(func(m manager) { m.UseRemoteAddress = wrapperspb.Bool(false) })},
+		"forged request id":          {"client-address", hcm(func(m manager) { m.PreserveExternalRequestId = true })},
+		"underscores":                {"header-limits", hcm(func(m manager) { m.CommonHttpProtocolOptions.HeadersWithUnderscoresAction = 0 })},
+		"slow headers":               {"header-limits", hcm(func(m manager) { m.RequestHeadersTimeout = nil })},
+		"large headers":              {"header-limits", hcm(func(m manager) { m.MaxRequestHeadersKb = wrapperspb.UInt32(1024) })},
+		"many headers":               {"header-limits", hcm(func(m manager) { m.CommonHttpProtocolOptions.MaxHeadersCount = wrapperspb.UInt32(1000) })},
+		"stream cut":                 {"stream-timeout", route("sse", func(r *routev3.Route) { r.GetRoute().Timeout = nil })},
+		"stream cut when idle":       {"stream-timeout", route("mcp", func(r *routev3.Route) { r.GetRoute().IdleTimeout = durationpb.New(time.Second) })},
+		"authz's refusals rewritten": {"replies-keep-authz", hcm(func(m manager) { m.LocalReplyConfig.Mappers = m.LocalReplyConfig.Mappers[1:] })},
+		"all replies rewritten":      {"replies-keep-authz", hcm(func(m manager) { m.LocalReplyConfig.BodyFormat = m.LocalReplyConfig.Mappers[1].BodyFormatOverride })},
+		"details in a reply": {"replies-discreet", hcm(func(m manager) {
+			m.LocalReplyConfig.Mappers[5].BodyFormatOverride.GetJsonFormat().Fields["why"] = structpb.NewStringValue("%RESPONSE_CODE_DETAILS%")
+		})},
+		"token in the log": {"log-discreet", logs("%REQ(Authorization)%")},
+		"query in the log": {"log-discreet", logs("%REQUEST_HEADER(:PATH)%")},
+		"old TLS": {"tls-minimum", func(t *testing.T, b *bootstrapv3.Bootstrap) {
+			edit(t, b.StaticResources.Listeners[0].FilterChains[0].TransportSocket.GetTypedConfig(), &tlsv3.DownstreamTlsContext{}, func(c *tlsv3.DownstreamTlsContext) {
+				c.CommonTlsContext.TlsParams.TlsMinimumProtocolVersion = tlsv3.TlsParameters_TLSv1_1
+			})
+		}},
+		"deprecated field": {"deprecated", func(_ *testing.T, b *bootstrapv3.Bootstrap) {
+			m := b.StaticResources.Clusters[1].ProtoReflect()
+			m.Mutable(m.Descriptor().Fields().ByName("http2_protocol_options"))
+		}},
+		"deprecated field, packed": {"deprecated", route("mcp", func(r *routev3.Route) {
+			m := r.Match.Headers[0].ProtoReflect()
+			m.Set(m.Descriptor().Fields().ByName("exact_match"), protoreflect.ValueOfString("POST"))
+		})},
+		"deprecated value": {"deprecated", func(_ *testing.T, b *bootstrapv3.Bootstrap) {
+			b.DynamicResources = &bootstrapv3.Bootstrap_DynamicResources{CdsConfig: &corev3.ConfigSource{ResourceApiVersion: corev3.ApiVersion_V2}}
+		}},
+		"constraint":               {"schema", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.StaticResources.Clusters[0].Name = "" }},
+		"constraint, packed":       {"schema", hcm(func(m manager) { m.StatPrefix = "" })},
+		"constraint, packed twice": {"schema", authz(func(a *extauthzv3.ExtAuthz) { a.GetGrpcService().GetEnvoyGrpc().ClusterName = "" })},
+		"unknown packed type": {"schema", func(_ *testing.T, b *bootstrapv3.Bootstrap) {
+			b.StaticResources.Clusters[0].TypedExtensionProtocolOptions["x"] = &anypb.Any{TypeUrl: "type.googleapis.com/no.such.Message"}
+		}},
+	} {
+		covered[c.rule] = true
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := sound(t)
+			c.change(t, b)
+			err := lint.Check(b)
+			if err == nil || !strings.Contains("\n"+err.Error(), "\n"+c.rule+": ") {
+				t.Errorf("not caught as %s: %v", c.rule, err)
+			}
+		})
+	}
+	for _, rule := range lint.Rules() {
+		if !covered[rule.Name] {
+			t.Errorf("no case breaks %s", rule.Name)
+		}
+		if !strings.Contains(lint.Explain(), rule.Name) || rule.Why == "" {
+			t.Errorf("%s is not explained", rule.Name)
+		}
+	}
+}
+
+func firstEndpoint(b *bootstrapv3.Bootstrap) *endpointv3.Endpoint {
+	return b.StaticResources.Clusters[0].LoadAssignment.Endpoints[0].LbEndpoints[0].GetEndpoint()
+}

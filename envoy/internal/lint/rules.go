@@ -1,0 +1,381 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+// Rules are all properties that Check looks for, in the order of its report.
+func Rules() []Rule {
+	return []Rule{
+		{"clusters-exist", "a route or authz that names no cluster answers 503 for ever", clustersExist},
+		{"upstreams-local", "who reaches an upstream past Envoy can invent identity headers", upstreamsLocal},
+		{"admin-local", "the admin interface has no login", adminLocal},
+		{"router-last", "a filter behind the router never runs", routerLast},
+		{"cors-first", "a browser cannot read a refusal made before CORS headers are added", corsFirst},
+		{"body-limit", "without a limit before authz, anyone can make the gateway hold large bodies", bodyLimit},
+		{"authz-present", "without ext_authz every caller is let through", authzPresent},
+		{"authz-fails-closed", "an outage of authz must refuse, and say 503: after a 403 a client drops a good token", authzFailsClosed},
+		{"authz-timeout", "a time limit of zero waits for ever, a short one refuses cold tokens", authzTimeout},
+		{"authz-identity-only", "authz may set identity headers and nothing else", authzIdentityOnly},
+		{"authz-headers-only", "with bodies, requests are buffered for callers who are not known yet", authzHeadersOnly},
+		{"identity-stripped", "a client could send identity headers of its own", identityStripped},
+		{"public-exact", "a public route that matches more than one path, or keeps credentials, is a way around authz", publicExact},
+		{"path-hygiene", "a path that Envoy and the upstream read differently is a way around authz", pathHygiene},
+		{"client-address", "a forged X-Forwarded-For or x-request-id would be believed", clientAddress},
+		{"header-limits", "headers without limits are a cheap attack", headerLimits},
+		{"stream-timeout", "the default of 15 s cuts every stream", streamTimeout},
+		{"replies-keep-authz", "a rewritten refusal loses authz's reason", repliesKeepAuthz},
+		{"replies-discreet", "response code details name sockets and addresses", repliesDiscreet},
+		{"log-discreet", "a log line must hold no credential and no query", logDiscreet},
+		{"tls-minimum", "TLS below 1.2 is broken", tlsMinimum},
+	}
+}
+
+func clustersExist(r *reader, report report) {
+	known := map[string]bool{}
+	for _, c := range r.GetStaticResources().GetClusters() {
+		known[c.GetName()] = true
+	}
+	for _, e := range r.edges {
+		e.routes(func(where string, route *routev3.Route, _ bool) {
+			if action := route.GetRoute(); action != nil && !known[action.GetCluster()] {
+				report(where, "cluster %q does not exist", action.GetCluster())
+			}
+		})
+		if e.extAuthz != nil {
+			if name := e.extAuthz.GetGrpcService().GetEnvoyGrpc().GetClusterName(); !known[name] {
+				report(e.where, "ext_authz: cluster %q does not exist", name)
+			}
+		}
+	}
+}
+
+func upstreamsLocal(r *reader, report report) {
+	for _, c := range r.GetStaticResources().GetClusters() {
+		for _, locality := range c.GetLoadAssignment().GetEndpoints() {
+			for _, e := range locality.GetLbEndpoints() {
+				if !local(e.GetEndpoint().GetAddress()) {
+					report("clusters "+c.GetName(), "use a unix socket or a loopback address")
+				}
+			}
+		}
+	}
+}
+
+func adminLocal(r *reader, report report) {
+	admin := r.GetAdmin()
+	if admin == nil {
+		return
+	}
+	if !local(admin.GetAddress()) {
+		report("admin", "use a unix socket or a loopback address")
+	}
+	if len(admin.GetAllowPaths()) == 0 {
+		report("admin", "limit it with allow_paths")
+	}
+}
+
+func routerLast(r *reader, report report) {
+	for _, e := range r.edges {
+		if at := e.place(routerName); at < 0 || at != len(e.HttpFilters)-1 {
+			report(e.where, "%s must be there, and be the last of http_filters", routerName)
+		}
+	}
+}
+
+func corsFirst(r *reader, report report) {
+	for _, e := range r.edges {
+		at := e.place(corsName)
+		if at < 0 {
+			report(e.where, "%s is missing", corsName)
+			continue
+		}
+		for _, refuses := range []string{extAuthzName, bodyLimitName} {
+			if other := e.place(refuses); other >= 0 && other < at {
+				report(e.where, "%s must stand before %s", corsName, refuses)
+			}
+		}
+	}
+}
+
+func bodyLimit(r *reader, report report) {
+	for _, e := range r.edges {
+		at := e.place(bodyLimitName)
+		if at < 0 {
+			report(e.where, "%s is missing", bodyLimitName)
+		} else if authz := e.place(extAuthzName); authz >= 0 && authz < at {
+			report(e.where, "%s must stand before %s", bodyLimitName, extAuthzName)
+		}
+	}
+}
+
+func authzPresent(r *reader, report report) {
+	if len(r.edges) == 0 {
+		report("listeners", "there is no HTTP listener")
+	}
+	for _, e := range r.edges {
+		if e.extAuthz == nil {
+			report(e.where, "%s is missing or disabled", extAuthzName)
+		}
+		if e.GetRouteConfig() == nil {
+			report(e.where, "routes must be in the file, so that they can be checked")
+		}
+	}
+}
+
+func authzFailsClosed(r *reader, report report) {
+	for _, e := range r.edges {
+		switch authz := e.extAuthz; {
+		case authz == nil:
+		case authz.GetFailureModeAllow():
+			report(e.where, "ext_authz: remove failure_mode_allow")
+		case authz.GetFilterEnabled() != nil || authz.GetFilterEnabledMetadata() != nil:
+			report(e.where, "ext_authz: remove filter_enabled and filter_enabled_metadata; they can switch it off")
+		case authz.GetShadowMode():
+			report(e.where, "ext_authz: remove shadow_mode; it lets everyone through")
+		case authz.GetStatusOnError().GetCode() != typev3.StatusCode_ServiceUnavailable:
+			report(e.where, "ext_authz: set status_on_error to ServiceUnavailable")
+		}
+	}
+}
+
+func authzTimeout(r *reader, report report) {
+	for _, e := range r.edges {
+		if e.extAuthz == nil {
+			continue
+		}
+		service := e.extAuthz.GetGrpcService()
+		if limit := service.GetTimeout().AsDuration(); limit < time.Second || limit > 10*time.Second {
+			report(e.where, "ext_authz: grpc_service.timeout is %v; set 1 s to 10 s", limit)
+		}
+		// Envoy takes the longest back-off as the limit of each try.
+		if service.GetRetryPolicy() != nil && service.GetRetryPolicy().GetRetryBackOff().GetMaxInterval().AsDuration() < service.GetTimeout().AsDuration() {
+			report(e.where, "ext_authz: retry_back_off.max_interval is also the limit of each try; make it as long as the timeout")
+		}
+	}
+}
+
+func authzIdentityOnly(r *reader, report report) {
+	for _, e := range r.edges {
+		if e.extAuthz == nil {
+			continue
+		}
+		rules := e.extAuthz.GetDecoderHeaderMutationRules()
+		if !rules.GetDisallowAll().GetValue() || !rules.GetDisallowIsError().GetValue() || !strings.HasPrefix(rules.GetAllowExpression().GetRegex(), identityPrefix) {
+			report(e.where, "ext_authz: decoder_header_mutation_rules must disallow all but %s…, as an error", identityPrefix)
+		}
+		if !e.extAuthz.GetValidateMutations() {
+			report(e.where, "ext_authz: set validate_mutations")
+		}
+		if e.extAuthz.GetClearRouteCache() {
+			report(e.where, "ext_authz: remove clear_route_cache; a request could change its route after the decision")
+		}
+	}
+}
+
+func authzHeadersOnly(r *reader, report report) {
+	for _, e := range r.edges {
+		if e.extAuthz == nil {
+			continue
+		}
+		if e.extAuthz.GetWithRequestBody() != nil {
+			report(e.where, "ext_authz: remove with_request_body")
+		}
+		if len(e.extAuthz.GetAllowedHeaders().GetPatterns()) == 0 {
+			report(e.where, "ext_authz: list the headers it needs in allowed_headers")
+		}
+	}
+}
+
+func identityStripped(r *reader, report report) {
+	for _, e := range r.edges {
+		stripped := false
+		for _, extension := range e.GetEarlyHeaderMutationExtensions() {
+			mutation, ok := unpack(extension.GetTypedConfig()).(*earlymutationv3.HeaderMutation)
+			if !ok {
+				continue
+			}
+			for _, m := range mutation.GetMutations() {
+				if m.GetRemoveOnMatch().GetKeyMatcher().GetPrefix() == identityPrefix {
+					stripped = true
+				}
+			}
+		}
+		if !stripped {
+			report(e.where, "remove %s* in early_header_mutation_extensions", identityPrefix)
+		}
+	}
+}
+
+func publicExact(r *reader, report report) {
+	for _, e := range r.edges {
+		e.routes(func(where string, route *routev3.Route, open bool) {
+			if route.GetRoute() == nil || !open {
+				return
+			}
+			if route.GetMatch().GetPath() == "" && !isPreflight(route.GetMatch()) {
+				report(where, "a route without authz must match one exact path")
+			}
+			if !slices.Contains(route.GetRequestHeadersToRemove(), "authorization") {
+				report(where, "a route without authz must remove authorization")
+			}
+		})
+	}
+}
+
+// isPreflight: such a request is answered by the cors filter before it is routed anywhere.
+func isPreflight(match *routev3.RouteMatch) bool {
+	options, asks := false, false
+	for _, h := range match.GetHeaders() {
+		switch h.GetName() {
+		case ":method":
+			options = h.GetStringMatch().GetExact() == "OPTIONS" && !h.GetInvertMatch()
+		case "access-control-request-method":
+			asks = h.GetPresentMatch() && !h.GetInvertMatch()
+		}
+	}
+	return options && asks
+}
+
+func pathHygiene(r *reader, report report) {
+	for _, e := range r.edges {
+		if !e.GetNormalizePath().GetValue() || !e.GetMergeSlashes() || e.GetPathWithEscapedSlashesAction() != hcmv3.HttpConnectionManager_REJECT_REQUEST {
+			report(e.where, "set normalize_path, merge_slashes, and path_with_escaped_slashes_action: REJECT_REQUEST")
+		}
+		if e.GetRouteConfig().GetIgnorePathParametersInPathMatching() {
+			report(e.where, "remove ignore_path_parameters_in_path_matching")
+		}
+	}
+}
+
+func clientAddress(r *reader, report report) {
+	for _, e := range r.edges {
+		if !e.GetUseRemoteAddress().GetValue() {
+			report(e.where, "set use_remote_address, and xff_num_trusted_hops for the proxies in front")
+		}
+		if e.GetPreserveExternalRequestId() {
+			report(e.where, "remove preserve_external_request_id")
+		}
+	}
+}
+
+func headerLimits(r *reader, report report) {
+	for _, e := range r.edges {
+		common := e.GetCommonHttpProtocolOptions()
+		if common.GetHeadersWithUnderscoresAction() == corev3.HttpProtocolOptions_ALLOW {
+			report(e.where, "set headers_with_underscores_action; x_neonpanel_subject is x-neonpanel-subject to some servers")
+		}
+		if e.GetRequestHeadersTimeout().AsDuration() <= 0 || e.GetRequestTimeout().AsDuration() <= 0 {
+			report(e.where, "set request_headers_timeout and request_timeout")
+		}
+		if kb := e.GetMaxRequestHeadersKb().GetValue(); kb == 0 || kb > 96 {
+			report(e.where, "set max_request_headers_kb, at most 96")
+		}
+		if common.GetMaxHeadersCount().GetValue() > 200 {
+			report(e.where, "max_headers_count is more than 200")
+		}
+	}
+}
+
+func streamTimeout(r *reader, report report) {
+	for _, e := range r.edges {
+		e.routes(func(where string, route *routev3.Route, _ bool) {
+			switch route.GetMatch().GetPath() {
+			case "/mcp", "/sse", "/sse/":
+			default:
+				return
+			}
+			action := route.GetRoute()
+			if action == nil {
+				return
+			}
+			if action.GetTimeout() == nil || action.GetTimeout().AsDuration() != 0 {
+				report(where, "set timeout: 0s; a stream has no end of its own")
+			}
+			if idle := action.GetIdleTimeout().AsDuration(); idle < time.Minute {
+				report(where, "set idle_timeout to a minute or more")
+			}
+		})
+	}
+}
+
+func repliesKeepAuthz(r *reader, report report) {
+	for _, e := range r.edges {
+		config := e.GetLocalReplyConfig()
+		if config == nil {
+			continue
+		}
+		if config.GetBodyFormat() != nil {
+			report(e.where, "local_reply_config: remove body_format; it rewrites authz's refusals")
+		}
+		if len(config.GetMappers()) == 0 {
+			continue
+		}
+		first := config.GetMappers()[0]
+		condition, _ := unpack(first.GetFilter().GetExtensionFilter().GetTypedConfig()).(*celv3.ExpressionFilter)
+		if condition.GetExpression() != "response.code_details == 'ext_authz_denied'" || first.GetBody() != nil || first.GetBodyFormatOverride() != nil || first.GetStatusCode() != nil {
+			report(e.where, "local_reply_config: the first mapper must leave ext_authz_denied as it is")
+		}
+	}
+}
+
+func repliesDiscreet(r *reader, report report) {
+	for _, e := range r.edges {
+		text, err := protojson.Marshal(e.GetLocalReplyConfig())
+		if err != nil {
+			report(e.where, "local_reply_config: %v", err)
+		}
+		for _, operator := range []string{"%RESPONSE_CODE_DETAILS", "%RESPONSE_FLAGS", "%UPSTREAM_", "%DOWNSTREAM_LOCAL_", "%CONNECTION_"} {
+			if strings.Contains(string(text), operator) {
+				report(e.where, "local_reply_config: keep %s…%% for the log", operator)
+			}
+		}
+	}
+}
+
+func logDiscreet(r *reader, report report) {
+	for _, e := range r.edges {
+		for _, log := range e.GetAccessLog() {
+			text, err := protojson.Marshal(log.GetTypedConfig())
+			if err != nil {
+				report(e.where, "access_log: %v", err)
+			}
+			upper := strings.ToUpper(string(text))
+			for _, secret := range []string{"(AUTHORIZATION", "(COOKIE", "(SET-COOKIE", "(X-API-KEY", "(:PATH", "(X-ENVOY-ORIGINAL-PATH", "%PATH(WQ", "%PATH%", "%QUERY", "(REFERER", "(LOCATION"} {
+				if strings.Contains(upper, secret) {
+					report(e.where, "access_log: %s…) may hold a credential or a query; log the path as %%PATH(NQ:PATH)%%", secret)
+				}
+			}
+		}
+	}
+}
+
+func tlsMinimum(r *reader, report report) {
+	for i, listener := range r.GetStaticResources().GetListeners() {
+		for _, chain := range listener.GetFilterChains() {
+			packed := chain.GetTransportSocket().GetTypedConfig()
+			if packed == nil {
+				continue
+			}
+			context, ok := unpack(packed).(*tlsv3.DownstreamTlsContext)
+			if !ok {
+				continue
+			}
+			if context.GetCommonTlsContext().GetTlsParams().GetTlsMinimumProtocolVersion() < tlsv3.TlsParameters_TLSv1_2 {
+				report(fmt.Sprintf("listeners[%d]", i), "set tls_minimum_protocol_version to TLSv1_2 or TLSv1_3")
+			}
+		}
+	}
+}
