@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -17,14 +18,14 @@ type revenueFilters struct {
 }
 
 type revenueBody struct {
-	Start    midnight       `json:"start_date"`
-	End      midnight       `json:"end_date"`
-	Revenue  ledger.Decimal `json:"revenue_amount"`
-	COGS     ledger.Decimal `json:"cogs_amount"`
-	Currency string         `json:"currency"`
-	Company  *companyBody   `json:"company"`
-	Country  *string        `json:"country_code"`
-	Invoice  *citation      `json:"invoice"`
+	Start    midnight        `json:"start_date"`
+	End      midnight        `json:"end_date"`
+	Revenue  ledger.Decimal  `json:"revenue_amount"`
+	COGS     ledger.Decimal  `json:"cogs_amount"`
+	Currency string          `json:"currency"`
+	Company  *companyBody    `json:"company"`
+	Country  *string         `json:"country_code"`
+	Invoice  json.RawMessage `json:"invoice"`
 }
 
 // revenueAndCogsSummary is GET /revenue-and-cogs. It is not paged.
@@ -87,33 +88,19 @@ func (s *server) revenueAndCogsSummary(x *exchange) (any, error) {
 	return struct {
 		Filters revenueFilters `json:"filters"`
 		Data    []revenueBody  `json:"data"`
-	}{filters, each(rows, renderRevenue)}, nil
+	}{filters, each(rows, s.renderRevenue)}, nil
 }
 
-func renderRevenue(r ledger.Row) revenueBody {
+func (s *server) renderRevenue(r ledger.Row) revenueBody {
 	b := revenueBody{Start: midnight(r.Start), End: midnight(r.End), Revenue: r.Revenue, COGS: r.COGS, Currency: r.Currency, Country: orNull(r.Country)}
 	if r.Company != nil {
 		c := renderCompany(r.Company)
 		b.Company = &c
 	}
 	if r.Invoice != nil {
-		b.Invoice = cite(&r.Invoice.Document)
+		b.Invoice = s.cite(&r.Invoice.Document)
 	}
 	return b
-}
-
-// citation is a document as the analytics name it. It has no id.
-type citation struct {
-	Type      string   `json:"type"`
-	Link      string   `json:"link"`
-	Status    string   `json:"status"`
-	Completed instant  `json:"completed"`
-	Ref       *string  `json:"ref_number"`
-	Date      midnight `json:"date"`
-}
-
-func cite(d *ledger.Document) *citation {
-	return &citation{d.Type, d.Link(), d.Status, instant(d.Completed), orNull(d.Ref), midnight(d.Date)}
 }
 
 type costFilters struct {
@@ -124,20 +111,20 @@ type costFilters struct {
 }
 
 type costDetail struct {
-	Type     string         `json:"type"`
-	Batch    *citation      `json:"batch,omitempty"` // in COGS only
-	Document *citation      `json:"document"`
-	Currency string         `json:"currency"`
-	Amount   ledger.Decimal `json:"amount"`
-	Quantity int64          `json:"quantity"`
+	Type     string          `json:"type"`
+	Batch    json.RawMessage `json:"batch,omitempty"` // in COGS only
+	Document json.RawMessage `json:"document"`
+	Currency string          `json:"currency"`
+	Amount   ledger.Decimal  `json:"amount"`
+	Quantity int64           `json:"quantity"`
 }
 
 type landedBatch struct {
-	Batch    *citation      `json:"batch"`
-	Currency string         `json:"currency"`
-	Amount   ledger.Decimal `json:"amount"`
-	Quantity int64          `json:"quantity"`
-	Details  []costDetail   `json:"details"`
+	Batch    json.RawMessage `json:"batch"`
+	Currency string          `json:"currency"`
+	Amount   ledger.Decimal  `json:"amount"`
+	Quantity int64           `json:"quantity"`
+	Details  []costDetail    `json:"details"`
 }
 
 // listInventoryLandedCosts is GET …/inventory-items/{inventoryId}/landed-cost:
@@ -182,19 +169,19 @@ func (s *server) listInventoryLandedCosts(x *exchange) (any, error) {
 		p, costFilters{i.Country, w.UUID, midnight(start), midnight(end)},
 		renderCompany(x.company), renderItem(i), renderWarehouse(w), currency, amount, quantity,
 		each(rows, func(r ledger.Receipt) landedBatch {
-			return landedBatch{cite(r.Batch), currency, r.Amount(), r.Quantity, each(r.Costs, func(c ledger.Cost) costDetail {
-				return costDetail{Type: c.Kind, Document: cite(c.Document), Currency: currency, Amount: c.Amount, Quantity: r.Quantity}
+			return landedBatch{s.cite(r.Batch), currency, r.Amount(), r.Quantity, each(r.Costs, func(c ledger.Cost) costDetail {
+				return costDetail{Type: c.Kind, Document: s.cite(c.Document), Currency: currency, Amount: c.Amount, Quantity: r.Quantity}
 			})}
 		}),
 	}, nil
 }
 
 type soldRow struct {
-	Document *citation      `json:"document"`
-	Currency string         `json:"currency"`
-	Amount   ledger.Decimal `json:"amount"`
-	Quantity int64          `json:"quantity"`
-	Details  []costDetail   `json:"details"`
+	Document json.RawMessage `json:"document"`
+	Currency string          `json:"currency"`
+	Amount   ledger.Decimal  `json:"amount"`
+	Quantity int64           `json:"quantity"`
+	Details  []costDetail    `json:"details"`
 }
 
 // listInventoryCogs is GET …/inventory-items/{inventoryId}/cogs. Its rows are
@@ -239,8 +226,8 @@ func (s *server) listInventoryCogs(x *exchange) (any, error) {
 		p, costFilters{Country: i.Country, Start: midnight(start), End: midnight(end)},
 		renderCompany(x.company), renderItem(i), currency, amount, lost, amount + lost, quantity,
 		each(rows, func(sale ledger.Sale) soldRow {
-			return soldRow{cite(&sale.Invoice.Document), currency, sale.COGS, sale.Quantity, each(sale.Parts, func(part ledger.Part) costDetail {
-				return costDetail{part.Kind, cite(part.Batch), cite(part.Document), currency, part.Amount, part.Quantity}
+			return soldRow{s.cite(&sale.Invoice.Document), currency, sale.COGS, sale.Quantity, each(sale.Parts, func(part ledger.Part) costDetail {
+				return costDetail{part.Kind, s.cite(part.Batch), s.cite(part.Document), currency, part.Amount, part.Quantity}
 			})}
 		}),
 	}, nil

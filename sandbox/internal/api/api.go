@@ -35,11 +35,12 @@ const (
 )
 
 type server struct {
-	books  *ledger.Books
-	verify func(*http.Request) (string, error)
-	now    func() time.Time
-	intake *intake
-	mux    *http.ServeMux
+	books     *ledger.Books
+	verify    func(*http.Request) (string, error)
+	now       func() time.Time
+	intake    *intake
+	citations map[*ledger.Document]json.RawMessage
+	mux       *http.ServeMux
 }
 
 // exchange is one verified request.
@@ -77,7 +78,7 @@ func New(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{books: books, verify: o.Verify, now: o.Now, intake: newIntake(books, o.ImportDelay), mux: http.NewServeMux()}
+	s := &server{books: books, verify: o.Verify, now: o.Now, intake: newIntake(books, o.ImportDelay), citations: citations(books), mux: http.NewServeMux()}
 	s.routes()
 	return s, nil
 }

@@ -9,22 +9,21 @@ import (
 // day is a date as documents show it: 2024-03-15, or null.
 type day ledger.Date
 
-func (d day) MarshalJSON() ([]byte, error) {
-	if d == 0 {
-		return []byte("null"), nil
-	}
-	return ledger.Date(d).Time().AppendFormat(make([]byte, 0, 12), `"2006-01-02"`), nil
-}
+func (d day) MarshalJSON() ([]byte, error) { return quoteDate(ledger.Date(d), `"`), nil }
 
 // midnight is a date as the analytics and balances show it. Their schemas say
 // `format: date`, their examples are date-times: 2024-01-01T00:00:00.000Z.
 type midnight ledger.Date
 
 func (d midnight) MarshalJSON() ([]byte, error) {
+	return quoteDate(ledger.Date(d), `T00:00:00.000Z"`), nil
+}
+
+func quoteDate(d ledger.Date, end string) []byte {
 	if d == 0 {
-		return []byte("null"), nil
+		return []byte("null")
 	}
-	return ledger.Date(d).Time().AppendFormat(make([]byte, 0, 28), `"2006-01-02T00:00:00.000Z"`), nil
+	return append(d.Append(append(make([]byte, 0, 28), '"')), end...)
 }
 
 // instant is a date-time, or null.

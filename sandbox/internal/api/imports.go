@@ -95,7 +95,7 @@ type importBody struct {
 	Status    string `json:"status"`
 }
 
-func importAnswer(status int, id, state string, retryAfter int, bills []*ledger.Bill) *answer {
+func (s *server) importAnswer(status int, id, state string, retryAfter int, bills []*ledger.Bill) *answer {
 	a := &answer{status: status, header: map[string]string{"X-Request-Id": id}}
 	if retryAfter > 0 {
 		a.header["Retry-After"] = strconv.Itoa(retryAfter)
@@ -104,8 +104,8 @@ func importAnswer(status int, id, state string, retryAfter int, bills []*ledger.
 	}
 	a.body = struct {
 		importBody
-		Documents []*citation `json:"documents"` // [] for a failed import
-	}{importBody{RequestID: id, Status: state}, each(bills, func(b *ledger.Bill) *citation { return cite(&b.Document) })}
+		Documents []json.RawMessage `json:"documents"` // [] for a failed import
+	}{importBody{RequestID: id, Status: state}, each(bills, func(b *ledger.Bill) json.RawMessage { return s.cite(&b.Document) })}
 	return a
 }
 
@@ -154,7 +154,7 @@ func (s *server) createDocuments(x *exchange) (any, error) {
 		return nil, err
 	}
 	id, made := s.intake.post(x.company, x.now, bill)
-	return importAnswer(http.StatusOK, id, done, 0, []*ledger.Bill{made}), nil
+	return s.importAnswer(http.StatusOK, id, done, 0, []*ledger.Bill{made}), nil
 }
 
 // body reads the request's body up to a limit.
@@ -397,7 +397,7 @@ func (s *server) createDocumentsByPdf(x *exchange) (any, error) {
 	}
 	company := x.company
 	id := s.intake.submit(company, x.now, file.encrypted, func(d ledger.Date) ledger.BillInput { return file.bill(company, d) })
-	return importAnswer(http.StatusAccepted, id, queued, 15, nil), nil
+	return s.importAnswer(http.StatusAccepted, id, queued, 15, nil), nil
 }
 
 // checkImportProcessing is GET …/import/{type}/status/{requestId}.
@@ -408,9 +408,9 @@ func (s *server) checkImportProcessing(x *exchange) (any, error) {
 		return nil, notFound("Import is not found.")
 	}
 	if state == queued || state == processing {
-		return importAnswer(http.StatusAccepted, id, state, 5, nil), nil
+		return s.importAnswer(http.StatusAccepted, id, state, 5, nil), nil
 	}
-	return importAnswer(http.StatusOK, id, state, 0, bills), nil
+	return s.importAnswer(http.StatusOK, id, state, 0, bills), nil
 }
 
 // scan is what reading a PDF came to. NeonPanel reads the document with a model;

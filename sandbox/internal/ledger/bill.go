@@ -54,30 +54,9 @@ func (b *Books) KnownMarket(country string) bool {
 
 // Document returns the company's document of the type with the id, or nil.
 func (c *Company) Document(kind string, id int64) *Document {
-	switch kind {
-	case "InventoryOrder":
-		for _, v := range c.Orders {
-			if v.ID == id {
-				return &v.Document
-			}
-		}
-	case "AssemblyOrder":
-		for _, v := range c.Assemblies {
-			if v.ID == id {
-				return &v.Document
-			}
-		}
-	case "Shipment":
-		for _, v := range c.Shipments {
-			if v.ID == id {
-				return &v.Document
-			}
-		}
-	case "Invoice":
-		for _, v := range c.Invoices {
-			if v.ID == id {
-				return &v.Document
-			}
+	for d := range c.Documents() {
+		if d.Type == kind && d.ID == id {
+			return d
 		}
 	}
 	return nil

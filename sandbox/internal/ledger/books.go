@@ -7,6 +7,7 @@ package ledger
 
 import (
 	"fmt"
+	"iter"
 	"sort"
 	"time"
 )
@@ -537,6 +538,42 @@ func (c *Company) Term(id int64) *PaymentTerm {
 		}
 	}
 	return nil
+}
+
+// Documents yields all documents of the company.
+func (c *Company) Documents() iter.Seq[*Document] {
+	return func(yield func(*Document) bool) {
+		for _, v := range c.Orders {
+			if !yield(&v.Document) {
+				return
+			}
+		}
+		for _, v := range c.Bills {
+			if !yield(&v.Document) {
+				return
+			}
+		}
+		for _, v := range c.Shipments {
+			if !yield(&v.Document) {
+				return
+			}
+		}
+		for _, v := range c.Invoices {
+			if !yield(&v.Document) {
+				return
+			}
+		}
+		for _, v := range c.Assemblies {
+			if !yield(&v.Document) {
+				return
+			}
+		}
+		for _, v := range c.Adjustments {
+			if !yield(&v.Document) {
+				return
+			}
+		}
+	}
 }
 
 // EntryLockedDate closes the accounts before it: the first day of the month

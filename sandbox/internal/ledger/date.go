@@ -28,7 +28,15 @@ func Day(year int, month time.Month, day int) Date {
 func (d Date) Time() time.Time { return time.Unix(int64(d)*86400, 0).UTC() }
 
 // String renders YYYY-MM-DD.
-func (d Date) String() string { return d.Time().Format(time.DateOnly) }
+func (d Date) String() string { return string(d.Append(nil)) }
+
+// Append appends YYYY-MM-DD. Years have four digits in any book.
+func (d Date) Append(b []byte) []byte {
+	y, m, day := d.Time().Date()
+	return append(b,
+		byte('0'+y/1000), byte('0'+y/100%10), byte('0'+y/10%10), byte('0'+y%10), '-',
+		byte('0'+m/10), byte('0'+m%10), '-', byte('0'+day/10), byte('0'+day%10))
+}
 
 // MonthStart returns the first day of d's month moved by n months.
 func (d Date) MonthStart(n int) Date {
