@@ -3,6 +3,7 @@ module github.com/neonpanel/mcp-gateway/mcpbackend
 go 1.26.0
 
 require (
+	github.com/alecthomas/kong v1.17.0
 	github.com/modelcontextprotocol/go-sdk v1.8.0
 	github.com/pb33f/libopenapi v0.40.1
 	github.com/prometheus/client_golang v1.25.0

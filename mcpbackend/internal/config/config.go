@@ -5,6 +5,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -41,7 +42,7 @@ type Address struct{ Network, Address string }
 type Config struct {
 	PublicURL            *url.URL
 	APIURL               *url.URL
-	Proxy                *url.URL // nil for none
+	Proxy                string // empty for none
 	CAFile               string
 	Listen, OpsListen    Address
 	OpenAPIFile          string
@@ -50,7 +51,7 @@ type Config struct {
 	AppsChallenge        string
 	MaxStreams           int
 	MaxStreamsPerSubject int
-	LogLevel             string
+	LogLevel             slog.Level
 }
 
 // Parse judges all settings and returns every fault at once, each with the
@@ -62,7 +63,7 @@ func (s Settings) Parse() (Config, error) {
 	}
 	c := Config{
 		CAFile: s.UpstreamCAFile, OpenAPIFile: s.OpenAPIFile,
-		AppsChallenge: strings.TrimSpace(s.AppsChallenge), LogLevel: strings.ToLower(s.LogLevel),
+		AppsChallenge: strings.TrimSpace(s.AppsChallenge),
 	}
 
 	if s.PublicURL == "" {
@@ -84,7 +85,7 @@ func (s Settings) Parse() (Config, error) {
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			fault("UPSTREAM_PROXY", "must be a URL such as http://proxy.example:3128")
 		} else {
-			c.Proxy = u
+			c.Proxy = u.String()
 		}
 	}
 	for name, file := range map[string]string{"UPSTREAM_CA_FILE": s.UpstreamCAFile, "MCPBACKEND_OPENAPI_FILE": s.OpenAPIFile} {
@@ -129,9 +130,7 @@ func (s Settings) Parse() (Config, error) {
 	if c.MaxStreamsPerSubject, err = strconv.Atoi(s.MaxStreamsPerSubject); err != nil || c.MaxStreamsPerSubject < 1 {
 		fault("MCPBACKEND_MAX_STREAMS_PER_SUBJECT", "must be a number from 1")
 	}
-	switch c.LogLevel {
-	case "debug", "info", "warn", "error":
-	default:
+	if err := c.LogLevel.UnmarshalText([]byte(s.LogLevel)); err != nil {
 		fault("MCPBACKEND_LOG_LEVEL", "must be debug, info, warn or error")
 	}
 	if len(faults) > 0 {

@@ -52,7 +52,6 @@ type Options struct {
 	PublicURL string
 	Tools     Tools
 	Calls     *invocation.Service
-	Log       *slog.Logger
 	// Via labels the calls of this server.
 	Via invocation.Transport
 	// Legacy leaves out the versions that only streamable HTTP can carry.

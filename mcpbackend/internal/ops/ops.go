@@ -2,6 +2,9 @@
 package ops
 
 import (
+	"context"
+	"fmt"
+	"net"
 	"net/http"
 	"runtime"
 	"sync/atomic"
@@ -23,6 +26,7 @@ type Metrics struct {
 	reported      *prometheus.CounterVec
 	tokensRefused prometheus.Counter
 	violations    prometheus.Counter
+	attempts      *prometheus.HistogramVec
 }
 
 // NewMetrics returns metrics on a registry of their own.
@@ -46,18 +50,19 @@ func NewMetrics(version, commit string) *Metrics {
 		tokensRefused: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "mcpbackend", Name: "tokens_refused_by_api_total", Help: "Tokens that the gateway accepted and the API refused."}),
 		violations:    prometheus.NewCounter(prometheus.CounterOpts{Namespace: "mcpbackend", Name: "identity_violations_total", Help: "Requests whose identity headers broke the contract with the gateway. Always alarming."}),
 	}
+	m.attempts = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "mcpbackend", Name: "upstream_seconds", Help: "Duration of requests to the API, by operation and outcome.",
+		Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15},
+	}, []string{"operation", "outcome"})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: "mcpbackend", Name: "build_info", Help: "Always 1.",
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "go": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.calls, m.seconds, m.requests, m.streams, m.streamsEnded, m.reported, m.tokensRefused, m.violations, build,
+	m.registry.MustRegister(m.calls, m.seconds, m.requests, m.streams, m.streamsEnded, m.reported, m.tokensRefused, m.violations, m.attempts, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
-
-// Registry is for collectors of other packages.
-func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
 
 // ToolCall counts a call.
 func (m *Metrics) ToolCall(tool, transport, outcome string, took time.Duration) {
@@ -72,6 +77,14 @@ func (m *Metrics) ScopeReported(tool string) { m.reported.WithLabelValues(tool).
 
 // TokenRefused counts a token that the API refused.
 func (m *Metrics) TokenRefused() { m.tokensRefused.Inc() }
+
+// Attempt counts a request to the API.
+func (m *Metrics) Attempt(operation, class string, took time.Duration) {
+	if class == "" {
+		class = "ok"
+	}
+	m.attempts.WithLabelValues(operation, class).Observe(took.Seconds())
+}
 
 // Violation counts a request that broke the identity contract.
 func (m *Metrics) Violation() { m.violations.Inc() }
@@ -145,4 +158,25 @@ func say(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text)) // the client may be gone
+}
+
+// Ask asks a running service whether it is ready.
+func Ask(ctx context.Context, network, address string) error {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}}
+	defer transport.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mcpbackend/readyz", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := transport.RoundTrip(r)
+	if err != nil {
+		return fmt.Errorf("asking %s: %w", address, err)
+	}
+	defer func() { _ = answer.Body.Close() }() // only the status matters
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: status %d", answer.StatusCode)
+	}
+	return nil
 }

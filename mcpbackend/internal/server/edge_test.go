@@ -153,7 +153,7 @@ func newEdge(t testing.TB) *edge {
 	catalogue := testTools()
 	calls := &invocation.Service{Tools: catalogue, Runner: e.runner, Log: log, Observer: e.metrics, Now: time.Now}
 	options := mcpserver.Options{
-		Version: "v1.2.3", PublicURL: publicURL, Tools: catalogue, Calls: calls, Log: log, Via: invocation.Streamable,
+		Version: "v1.2.3", PublicURL: publicURL, Tools: catalogue, Calls: calls, Via: invocation.Streamable,
 	}
 	stateless, err := mcpserver.New(options)
 	if err != nil {

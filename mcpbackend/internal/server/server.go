@@ -106,3 +106,20 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	return err
 }
+
+// Run serves until the context ends or a server fails. The operations server
+// outlives the main one, so that the end of it can be watched.
+func Run(ctx context.Context, main, operations *Server) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	opsCtx, stopOps := context.WithCancel(context.Background())
+	failed := make(chan error, 1)
+	go func() {
+		err := operations.Serve(opsCtx)
+		stop()
+		failed <- err
+	}()
+	err := main.Serve(ctx)
+	stopOps()
+	return errors.Join(err, <-failed)
+}
