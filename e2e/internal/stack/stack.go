@@ -5,6 +5,7 @@ package stack
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,8 @@ const (
 var parts = []string{SandboxPart, Authz, Backend, Envoy}
 
 const (
+	introspectionClient = "neonpanel-gateway"
+
 	runtimePrefix = "neonpanel-"
 	// The longest path of a unix socket that Linux takes, without the final
 	// zero byte (unix(7)).
@@ -76,6 +79,7 @@ type Stack struct {
 
 	opts    Options
 	logs    string
+	secret  string // of the client that may introspect tokens (RFC 7662 §2.1)
 	spawner *spawner
 	janitor *janitor
 
@@ -87,7 +91,19 @@ type Stack struct {
 
 // Start starts a stack and returns when it serves. When it fails nothing is
 // left behind. The context bounds the start only.
-func Start(ctx context.Context, opts Options) (_ *Stack, err error) {
+func Start(ctx context.Context, opts Options) (*Stack, error) {
+	s, err := start(ctx, opts)
+	if errors.Is(err, errSandboxPort) {
+		// Another runner took the port between the check and the use.
+		opts.SandboxPort = 0
+		s, err = start(ctx, opts)
+	}
+	return s, err
+}
+
+var errSandboxPort = errors.New("the sandbox's port was taken meanwhile")
+
+func start(ctx context.Context, opts Options) (_ *Stack, err error) {
 	progress := opts.Progress
 	if progress == nil {
 		progress = func(string, ...any) {}
@@ -123,6 +139,7 @@ func Start(ctx context.Context, opts Options) (_ *Stack, err error) {
 		Dir:       dir,
 		opts:      opts,
 		logs:      opts.Logs,
+		secret:    cryptorand.Text(),
 		spawner:   newSpawner(),
 		processes: map[string]*process{},
 		dead:      make(chan error, 1),
@@ -157,15 +174,26 @@ func Start(ctx context.Context, opts Options) (_ *Stack, err error) {
 	}
 
 	progress("starting %s (logs in %s)", strings.Join(parts, ", "), s.logs)
+	if err := s.StartPart(SandboxPart); err != nil {
+		return nil, err
+	}
 	if err := s.render(ctx); err != nil {
 		return nil, err
 	}
-	for _, part := range parts {
+	// authz waits for its issuer with growing pauses: it is ready soonest when
+	// it finds the issuer there.
+	if err := s.await(ctx, SandboxPart); err != nil {
+		if last := tail(s.LogFile(SandboxPart), 1); opts.SandboxPort == sandboxPort && strings.Contains(last, "address already in use") {
+			return nil, errSandboxPort
+		}
+		return nil, err
+	}
+	for _, part := range parts[1:] {
 		if err := s.StartPart(part); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.Ready(ctx, func(part string) { progress("%s is ready", part) }); err != nil {
+	if err := s.Ready(ctx); err != nil {
 		return nil, err
 	}
 	if opts.State != "" {
@@ -249,6 +277,8 @@ func (s *Stack) environment(part string) []string {
 			"SANDBOX_ISSUER=" + s.Issuer,
 			"SANDBOX_RESOURCES=" + strings.Join([]string{s.URL + "/mcp", s.URL, s.URL + "/sse", s.URL + "/sse/"}, ","),
 			"SANDBOX_CONTROL_LISTEN=" + unix(SandboxPart, "control"),
+			"SANDBOX_INTROSPECTION_CLIENT_ID=" + introspectionClient,
+			"SANDBOX_INTROSPECTION_CLIENT_SECRET=" + s.secret,
 		}
 	case Authz:
 		env = []string{
@@ -257,6 +287,8 @@ func (s *Stack) environment(part string) []string {
 			"AUTHZ_LISTEN=" + unix(Authz, "authz"),
 			"AUTHZ_DISCOVERY_LISTEN=" + unix(Authz, "discovery"),
 			"AUTHZ_OPS_LISTEN=" + unix(Authz, "ops"),
+			"AUTHZ_INTROSPECTION_CLIENT_ID=" + introspectionClient,
+			"AUTHZ_INTROSPECTION_CLIENT_SECRET=" + s.secret,
 		}
 	case Backend:
 		env = []string{
@@ -359,46 +391,47 @@ func (s *Stack) Dead() <-chan error { return s.dead }
 
 // Ready waits until every part says that it is ready and the edge serves. It
 // gives up when a part dies.
-func (s *Stack) Ready(ctx context.Context, ready func(part string)) error {
-	probes := []struct {
-		part   string
-		client *http.Client
-		url    string
-	}{
-		{SandboxPart, s.Sandbox.client, "http://sandbox/healthz"},
-		{Authz, unixClient(s.Socket(Authz, "ops")), "http://authz/readyz"},
-		{Backend, unixClient(s.Socket(Backend, "ops")), "http://mcpbackend/readyz"},
-		{Envoy, &http.Client{Transport: &http.Transport{}}, s.URL + "/health"},
-	}
-	for _, p := range probes {
-		last := errors.New("no answer")
-		for {
-			attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
-			err := probe(attempt, p.client, p.url)
-			cancel()
-			if err == nil {
-				p.client.CloseIdleConnections()
-				if ready != nil {
-					ready(p.part)
-				}
-				break
-			}
-			if ctx.Err() == nil {
-				last = err
-			}
-			select {
-			case death := <-s.dead:
-				return death
-			case <-ctx.Done():
-				if errors.Is(ctx.Err(), context.Canceled) {
-					return ctx.Err()
-				}
-				return fmt.Errorf("%s did not become ready: %w; its last lines:\n%s", p.part, last, tail(s.LogFile(p.part), 12))
-			case <-time.After(10 * time.Millisecond):
-			}
+func (s *Stack) Ready(ctx context.Context) error {
+	for _, part := range parts {
+		if err := s.await(ctx, part); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// await waits until the part says that it is ready.
+func (s *Stack) await(ctx context.Context, part string) error {
+	client, url := unixClient(s.Socket(part, "ops")), "http://"+part+"/readyz"
+	switch part {
+	case SandboxPart:
+		client, url = s.Sandbox.client, "http://sandbox/healthz"
+	case Envoy:
+		client, url = &http.Client{Transport: &http.Transport{}}, s.URL+"/health"
+	}
+	defer client.CloseIdleConnections()
+	last := errors.New("no answer")
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err := probe(attempt, client, url)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case death := <-s.dead:
+			return death
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return ctx.Err()
+			}
+			return fmt.Errorf("%s did not become ready: %w; its last lines:\n%s", part, last, tail(s.LogFile(part), 12))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 func probe(ctx context.Context, client *http.Client, url string) error {

@@ -1,0 +1,328 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A runner is `stack run` as make starts it.
+type runner struct {
+	cmd    *exec.Cmd
+	port   int
+	state  string
+	tmp    string
+	stdout chan string // its lines; closed at the end
+	stderr bytes.Buffer
+	lines  []string
+}
+
+func startRunner(t *testing.T, port int, env ...string) *runner {
+	t.Helper()
+	r := &runner{port: port, state: t.TempDir(), tmp: shortTempDir(t), stdout: make(chan string, 100)}
+	r.cmd = exec.Command(filepath.Join(binaries(t), "stack"), "run", "--port", strconv.Itoa(port))
+	r.cmd.Env = append([]string{"STACK_STATE=" + r.state, "TMPDIR=" + r.tmp, "STACK_BIN=" + binaries(t)}, env...)
+	r.cmd.Stderr = &r.stderr
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(r.stdout)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			r.stdout <- s.Text()
+		}
+	}()
+	t.Cleanup(func() { _ = r.cmd.Process.Kill() })
+	return r
+}
+
+// shortTempDir is one whose sockets' paths are not too long.
+func shortTempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func anyPort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// ready waits for the greeting to be complete.
+func (r *runner) ready(t *testing.T) {
+	t.Helper()
+	timeout := time.After(30 * time.Second)
+	for {
+		select {
+		case line, ok := <-r.stdout:
+			if !ok {
+				_ = r.cmd.Wait()
+				t.Fatalf("the runner ended: %s", r.stderr.String())
+			}
+			r.lines = append(r.lines, line)
+			if strings.HasPrefix(line, "Ctrl-C") {
+				return
+			}
+		case <-timeout:
+			t.Fatal("not ready in 30s")
+		}
+	}
+}
+
+// end waits until the runner has ended and returns its exit status.
+func (r *runner) end(t *testing.T) int {
+	t.Helper()
+	timer := time.AfterFunc(30*time.Second, func() { _ = r.cmd.Process.Kill() })
+	defer timer.Stop()
+	for range r.stdout {
+	}
+	err := r.cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return r.cmd.ProcessState.ExitCode()
+}
+
+// children are the processes whose environment or arguments name the runner's
+// own directory: they are this runner's and nobody else's.
+func (r *runner) children(t *testing.T) []string {
+	t.Helper()
+	var found []string
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil || pid == r.cmd.Process.Pid {
+			continue
+		}
+		args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		env, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if bytes.Contains(append(args, env...), []byte(r.tmp+"/")) {
+			found = append(found, entry.Name()+" "+string(bytes.ReplaceAll(args, []byte{0}, []byte{' '})))
+		}
+	}
+	return found
+}
+
+// nothingLeft checks that no process, no socket and no state is left.
+func (r *runner) nothingLeft(t *testing.T) {
+	t.Helper()
+	eventually(t, 10*time.Second, func() string {
+		if left := r.children(t); len(left) > 0 {
+			return "processes left: " + strings.Join(left, ", ")
+		}
+		if left, _ := filepath.Glob(filepath.Join(r.tmp, "*")); len(left) > 0 {
+			return "files left: " + strings.Join(left, ", ")
+		}
+		if left, _ := filepath.Glob(filepath.Join(r.state, "*", "state.json*")); len(left) > 0 {
+			return "state left: " + strings.Join(left, ", ")
+		}
+		if c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", r.port), time.Second); err == nil {
+			c.Close()
+			return "the port still answers"
+		}
+		return ""
+	})
+}
+
+func TestRunPrintsCommandsThatWork(t *testing.T) {
+	t.Parallel()
+	r := startRunner(t, anyPort(t))
+	r.ready(t)
+	greeting := strings.Join(r.lines, "\n")
+	if r.lines[0] != fmt.Sprintf("ready http://127.0.0.1:%d", r.port) {
+		t.Errorf("the first line is %q", r.lines[0])
+	}
+	if !regexp.MustCompile(`(?m)^eyJ[\w-]+\.[\w-]+\.[\w-]+$`).MatchString(greeting) {
+		t.Errorf("no token in %s", greeting)
+	}
+	var outputs []string
+	for _, line := range r.lines {
+		if !strings.HasPrefix(line, "  curl ") {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		cmd := exec.CommandContext(ctx, "bash", "-c", line)
+		cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "STACK_STATE=" + r.state}
+		out, err := cmd.CombinedOutput()
+		cancel()
+		if err != nil {
+			t.Errorf("%s: %v %s", line, err, out)
+		}
+		outputs = append(outputs, string(out))
+	}
+	if len(outputs) != 3 {
+		t.Fatalf("%d commands in %s", len(outputs), greeting)
+	}
+	for i, want := range []string{"401 Unauthorized", `"list_inventory_items"`, `"structuredContent"`} {
+		if !strings.Contains(outputs[i], want) {
+			t.Errorf("command %d printed no %s: %s", i+1, want, outputs[i])
+		}
+	}
+	for _, sub := range []string{"sandbox", "authz", "mcpbackend", "envoy"} {
+		if _, err := os.Stat(filepath.Join(r.state, strconv.Itoa(r.port), "logs", sub+".log")); err != nil {
+			t.Error(err)
+		}
+	}
+
+	t.Run("token prints a token and nothing else", func(t *testing.T) {
+		for _, args := range [][]string{nil, {"--account", sellerTwo}, {"--kind", "opaque"}, {"--scope", "read:companies"}, {"--ttl", "90s"}} {
+			out, errs, err := runStack(t, r.state, append([]string{"token"}, args...)...)
+			if err != nil || strings.Count(out, "\n") != 1 || strings.ContainsAny(strings.TrimSpace(out), " \t") || errs != "" {
+				t.Errorf("%v: %q %q %v", args, out, errs, err)
+			}
+		}
+		for _, args := range [][]string{{"--account", "nobody@example.com"}, {"--kind", "gold"}, {"--ttl", "soon"}} {
+			if out, errs, err := runStack(t, r.state, append([]string{"token"}, args...)...); err == nil || out != "" || !strings.HasPrefix(errs, "stack: ") {
+				t.Errorf("%v: %q %q %v", args, out, errs, err)
+			}
+		}
+	})
+
+	t.Run("the same port is busy", func(t *testing.T) {
+		second := startRunner(t, r.port)
+		if code := second.end(t); code == 0 {
+			t.Error("exit status 0")
+		}
+		if want := fmt.Sprintf("port %d is in use", r.port); strings.Count(second.stderr.String(), "\n") != 1 || !strings.Contains(second.stderr.String(), want) {
+			t.Errorf("not one clear line: %s", second.stderr.String())
+		}
+		if left := second.children(t); len(left) > 0 {
+			t.Error(left)
+		}
+	})
+
+	t.Run("another port works beside it", func(t *testing.T) {
+		second := startRunner(t, anyPort(t))
+		second.ready(t)
+		if err := second.cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if code := second.end(t); code != 0 {
+			t.Errorf("exit status %d: %s", code, second.stderr.String())
+		}
+		second.nothingLeft(t)
+	})
+
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := r.end(t); code != 0 {
+		t.Errorf("exit status %d after SIGTERM: %s", code, r.stderr.String())
+	}
+	r.nothingLeft(t)
+	if out, errs, err := runStack(t, r.state, "token"); err == nil || out != "" || !strings.Contains(errs, "make run") {
+		t.Errorf("token without a gateway: %q %q %v", out, errs, err)
+	}
+}
+
+func runStack(t *testing.T, state string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(binaries(t), "stack"), args...)
+	cmd.Env = []string{"STACK_STATE=" + state}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
+
+func TestKilledRunnerLeavesNothing(t *testing.T) {
+	t.Parallel()
+	r := startRunner(t, anyPort(t))
+	r.ready(t)
+	if len(r.children(t)) < 4 {
+		t.Fatalf("children not found: %v", r.children(t))
+	}
+	if err := r.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	r.end(t)
+	r.nothingLeft(t)
+}
+
+func TestDeadChildEndsTheRun(t *testing.T) {
+	t.Parallel()
+	r := startRunner(t, anyPort(t))
+	r.ready(t)
+	pid := 0
+	for _, child := range r.children(t) {
+		id, args, _ := strings.Cut(child, " ")
+		if strings.Contains(args, "/mcpbackend ") {
+			pid, _ = strconv.Atoi(id)
+		}
+	}
+	if pid == 0 {
+		t.Fatalf("no mcpbackend among %v", r.children(t))
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if code := r.end(t); code == 0 {
+		t.Error("exit status 0")
+	}
+	if !strings.Contains(r.stderr.String(), "mcpbackend stopped by itself (signal: killed)") {
+		t.Errorf("the death is not named: %s", r.stderr.String())
+	}
+	r.nothingLeft(t)
+}
+
+func TestRunNeedsItsBinaries(t *testing.T) {
+	t.Parallel()
+	empty := t.TempDir()
+	r := startRunner(t, anyPort(t), "STACK_BIN="+empty)
+	if code := r.end(t); code == 0 {
+		t.Error("exit status 0")
+	}
+	for _, want := range []string{"envoy", "authz", "mcpbackend", "sandbox", "make build"} {
+		if !strings.Contains(r.stderr.String(), want) {
+			t.Errorf("%q is not named: %s", want, r.stderr.String())
+		}
+	}
+	r.nothingLeft(t)
+}
+
+func TestInterruptedStartLeavesNothing(t *testing.T) {
+	t.Parallel()
+	r := startRunner(t, anyPort(t))
+	eventually(t, 10*time.Second, func() string {
+		if len(r.children(t)) == 0 {
+			return "no children yet"
+		}
+		return ""
+	})
+	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	r.end(t)
+	r.nothingLeft(t)
+}
