@@ -4,6 +4,7 @@ package plaincall
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"strconv"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mcpserver"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
 )
 
 // Handler serves POST /mcp/tools/call; it needs requests that passed
@@ -108,5 +110,34 @@ func write(w http.ResponseWriter, out invocation.Outcome) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	h.Set("Cache-Control", "no-store")
+	if out.Failure != nil {
+		if wait := out.Failure.RetryAfter; wait > 0 {
+			// RFC 9110 §10.2.3: whole seconds, never too early.
+			h.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+		}
+		w.WriteHeader(status(out.Failure.Kind))
+	}
 	_, _ = w.Write(data) // the client may be gone
+}
+
+// status tells programs that look at nothing else how a call failed.
+func status(kind toolcall.FailureKind) int {
+	switch kind {
+	case toolcall.InvalidArguments:
+		return http.StatusBadRequest
+	case toolcall.Forbidden:
+		return http.StatusForbidden
+	case toolcall.NotFound:
+		return http.StatusNotFound
+	case toolcall.Rejected:
+		return http.StatusUnprocessableEntity
+	case toolcall.RateLimited:
+		return http.StatusTooManyRequests
+	case toolcall.Unavailable:
+		return http.StatusBadGateway
+	case toolcall.Timeout:
+		return http.StatusGatewayTimeout
+	default:
+		return http.StatusInternalServerError
+	}
 }
