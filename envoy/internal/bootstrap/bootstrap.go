@@ -60,7 +60,7 @@ func (b *builder) admin() *bootstrapv3.Admin {
 		return nil
 	}
 	paths := []*matcherv3.StringMatcher{exact("/ready"), exact("/server_info"), prefix("/listeners"), exact("/memory"), prefix("/stats"), prefix("/drain_listeners"), prefix("/healthcheck/")}
-	return &bootstrapv3.Admin{Address: address(*b.Admin, 0o600), AllowPaths: paths}
+	return &bootstrapv3.Admin{Address: address(*b.Admin, 0o600), AllowPaths: paths, IgnoreGlobalConnLimit: true}
 }
 
 // overload gives memory back before it runs out, then refuses requests, and bounds connections.

@@ -124,7 +124,7 @@ func startEdge(t *testing.T, change ...option) *edge {
 		c(&o)
 	}
 
-	e := &edge{dir: dir, scheme: o.scheme, authz: &fakeAuthz{}, backend: &echo{name: "mcpbackend"}}
+	e := &edge{dir: dir, scheme: o.scheme, authz: &fakeAuthz{}, backend: &echo{name: "mcpbackend", left: make(chan struct{}, 16)}}
 	if !o.noAuthz {
 		server := grpc.NewServer()
 		authv3.RegisterAuthorizationServer(server, e.authz)
@@ -294,6 +294,7 @@ func (a answer) field(name string) string {
 // echo answers with what it received.
 type echo struct {
 	name string
+	left chan struct{} // a held stream whose client has gone
 	mu   sync.Mutex
 	hits int
 }
@@ -320,6 +321,13 @@ func (u *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			case <-time.After(20 * time.Millisecond):
 			}
 		}
+		return
+	case "hold":
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, ": open\n\n")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		u.left <- struct{}{}
 		return
 	case "abort":
 		panic(http.ErrAbortHandler)

@@ -1,6 +1,7 @@
 package bootstrap_test
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,7 +11,9 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -200,6 +203,66 @@ func TestEdgeWithoutUpstreams(t *testing.T) {
 	serve(t, e.dir+"/backend.sock", e.backend)
 	if a := e.do(t, call{method: "GET", target: "/health"}); a.StatusCode != 200 {
 		t.Errorf("/health after the backend's start: %d %s", a.StatusCode, a.body)
+	}
+}
+
+func TestEdgeCarriesStreamsAndLargeBodies(t *testing.T) {
+	t.Parallel()
+	e := startEdge(t, func(o *options) { o.settings.MaxConnections = "16" })
+
+	if a := e.do(t, call{method: "POST", target: "/mcp", header: []string{good}, body: strings.Repeat("x", 4<<20)}); a.StatusCode != 200 || a.json["body_bytes"] != float64(4<<20) {
+		t.Errorf("4 MiB, the limit: %d %s", a.StatusCode, a.body)
+	}
+	wantError(t, e.do(t, call{method: "POST", target: "/mcp", header: []string{good}, body: strings.Repeat("x", 4<<20+1)}), 413, "payload_too_large")
+
+	// As many streams as connections are allowed, then no more.
+	request := "GET /sse HTTP/1.1\r\nHost: mcp.example.com\r\n" + good + "\r\nX-Test: hold\r\n\r\n"
+	open := func() (net.Conn, error) {
+		conn, err := net.Dial("tcp", e.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.WriteString(conn, request); err != nil {
+			return conn, err
+		}
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err == nil && response.StatusCode != 200 {
+			err = fmt.Errorf("status %d", response.StatusCode)
+		}
+		return conn, err
+	}
+	var streams []net.Conn
+	defer func() {
+		for _, s := range streams {
+			s.Close()
+		}
+	}()
+	for deadline := time.Now().Add(10 * time.Second); len(streams) < 16; {
+		s, err := open()
+		if err == nil {
+			streams = append(streams, s)
+			continue
+		}
+		s.Close() // connections of the calls above may still be closing
+		if time.Now().After(deadline) {
+			t.Fatalf("only %d streams: %v", len(streams), err)
+		}
+	}
+	if s, err := open(); err == nil {
+		t.Error("a connection more than allowed")
+		s.Close()
+	}
+	if body, err := e.admin("/ready"); err != nil || body != "LIVE\n" {
+		t.Errorf("the admin interface under full load: %q %v", body, err)
+	}
+
+	// A client that leaves is noticed by the backend at once.
+	streams[0].Close()
+	select {
+	case <-e.backend.left:
+	case <-time.After(10 * time.Second):
+		t.Error("the backend does not learn that the client has gone")
 	}
 }
 

@@ -27,7 +27,7 @@ type Settings struct {
 	TLSSDS  string `name:"edge-tls-sds" env:"EDGE_TLS_SDS" default:"/run/neonpanel/envoy/tls.yaml" placeholder:"FILE" help:"With TLS, the file that render writes beside the bootstrap: Envoy watches certificates only when such a resource file names them (${default})."`
 
 	MaxBody        string `name:"edge-max-body" env:"EDGE_MAX_BODY" default:"4MiB" placeholder:"SIZE" help:"Largest request body (${default}); more gets 413."`
-	MaxConnections string `name:"edge-max-connections" env:"EDGE_MAX_CONNECTIONS" default:"20000" placeholder:"N" help:"Client connections, and open requests to each upstream (${default}). An open stream holds one of each and two file descriptors."`
+	MaxConnections string `name:"edge-max-connections" env:"EDGE_MAX_CONNECTIONS" default:"10000" placeholder:"N" help:"Client connections, and open requests to each upstream (${default}). An open stream holds one of each and two file descriptors."`
 	MaxHeap        string `name:"edge-max-heap" env:"EDGE_MAX_HEAP" default:"1GiB" placeholder:"SIZE" help:"Memory at which Envoy stops accepting requests (${default}); set it below the container's limit."`
 
 	Authz     string `name:"edge-authz" env:"EDGE_AUTHZ" default:"unix:/run/neonpanel/authz/authz.sock" placeholder:"ADDRESS" help:"authz's gRPC service (${default}). Addresses are unix:/path or a loopback IP:PORT."`

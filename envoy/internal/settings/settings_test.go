@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 		Listen:         settings.Address{IP: netip.MustParseAddr("0.0.0.0"), Port: 8080},
 		AnyOrigin:      true,
 		MaxBody:        4 << 20,
-		MaxConnections: 20000,
+		MaxConnections: 10000,
 		MaxHeap:        1 << 30,
 		Authz:          settings.Address{Path: "/run/neonpanel/authz/authz.sock"},
 		Discovery:      settings.Address{Path: "/run/neonpanel/authz/discovery.sock"},
