@@ -6,6 +6,9 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"go.yaml.in/yaml/v4"
+	"golang.org/x/sync/errgroup"
 )
 
 // Names of sets that are not toolsets of single tools.
@@ -80,19 +83,32 @@ func (c *Catalogue) Warnings() []string { return c.warnings }
 // named after its operationId, with what its method says about safety. Nothing
 // outside the two documents is read: no file, no URL.
 func Load(document, overlay []byte, options Options) (*Catalogue, error) {
-	source, err := parse(document, overlay)
+	root, changed, err := readTree(document)
 	if err != nil {
 		return nil, err
 	}
-	c := &Catalogue{
-		title:    source.title,
-		version:  source.version,
-		warnings: source.warnings,
+	if changed {
+		if document, err = yaml.Marshal(root); err != nil {
+			return nil, err
+		}
 	}
-	if c.yaml, c.json, err = publish(document, options.APIURL); err != nil {
+	c := &Catalogue{}
+	var parsed *source
+	// The two halves only read the tree, and the start waits for both.
+	var work errgroup.Group
+	work.Go(func() (err error) {
+		c.yaml, c.json, err = publish(root, options.APIURL)
+		return err
+	})
+	work.Go(func() (err error) {
+		parsed, err = parse(document, overlay)
+		return err
+	})
+	if err := work.Wait(); err != nil {
 		return nil, err
 	}
-	tools, err := choose(source.tools, options)
+	c.title, c.version, c.warnings = parsed.title, parsed.version, parsed.warnings
+	tools, err := choose(parsed.tools, options)
 	if err != nil {
 		return nil, err
 	}

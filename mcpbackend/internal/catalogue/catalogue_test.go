@@ -1,28 +1,338 @@
 package catalogue
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/openapi"
+	"github.com/pb33f/libopenapi"
+	"go.yaml.in/yaml/v4"
 )
 
-func TestEmbeddedDocumentLoads(t *testing.T) {
-	t.Parallel()
-	c, err := Load(openapi.Document(), openapi.Overlay(), Options{APIURL: "https://api.example.com"})
+func load(t testing.TB, options Options) *Catalogue {
+	t.Helper()
+	c, err := Load(openapi.Document(), openapi.Overlay(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+func TestEveryOperationHasItsPlaceInTheOverlay(t *testing.T) {
+	t.Parallel()
+	c := load(t, Options{Toolsets: []string{AllTools}})
 	if w := c.Warnings(); len(w) != 0 {
-		t.Errorf("warnings: %v", w)
+		t.Errorf("warnings: %s", strings.Join(w, "\n"))
+	}
+	if got, want := len(c.Tools()), bytes.Count(openapi.Document(), []byte("operationId: ")); got != want {
+		t.Errorf("%d tools for %d operations", got, want)
 	}
 	for _, tool := range c.Tools() {
-		t.Logf("%s %s", tool.Name, tool.InputSchema)
+		if tool.Toolset == OtherTools {
+			t.Errorf("%s is in no toolset", tool.Name)
+		}
+		if tool.Name != snake(tool.Operation.ID) {
+			t.Errorf("%s is not %s in snake case", tool.Name, tool.Operation.ID)
+		}
+		if len(tool.Description) < 20 || len(tool.Description) > 700 || strings.Contains(tool.Description, "\n") {
+			t.Errorf("%s: description of %d bytes", tool.Name, len(tool.Description))
+		}
+		if tool.Title == "" || len(tool.Title) > 60 {
+			t.Errorf("%s: title %q", tool.Name, tool.Title)
+		}
+		for _, p := range tool.Operation.Parameters {
+			if p.Schema.Description == "" {
+				t.Errorf("%s: nothing is said of %s", tool.Name, p.Argument)
+			}
+		}
 	}
+}
+
+// A misspelt key in the overlay would be passed over in silence.
+func TestOverlayHasNoUnknownKeys(t *testing.T) {
+	t.Parallel()
+	type action struct {
+		Target string
+		Update struct {
+			OperationID string `yaml:"operationId"`
+			Tool        hint   `yaml:"x-mcp"`
+		}
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(openapi.Overlay()))
+	decoder.KnownFields(true)
+	var overlay struct {
+		Overlay string
+		Info    struct{ Title, Version string }
+		Actions []action
+	}
+	if err := decoder.Decode(&overlay); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range overlay.Actions {
+		if a.Update.OperationID == "" || a.Update.Tool.Scopes == nil || a.Update.Tool.Toolset == "" {
+			t.Errorf("%s: operationId, scopes and toolset must be stated", a.Target)
+		}
+	}
+}
+
+func TestTextsNameOnlyToolsThatExist(t *testing.T) {
+	t.Parallel()
+	c := load(t, Options{Toolsets: []string{AllTools}})
+	known := map[string]bool{}
+	for _, tool := range c.Tools() {
+		for _, p := range tool.Operation.Parameters {
+			known[p.Argument] = true
+		}
+	}
+	// Members of answers that descriptions speak of.
+	for _, name := range []string{"short_name", "revenue_amount", "cogs_amount", "due_date", "service_id", "request_id"} {
+		known[name] = true
+	}
+	word := regexp.MustCompile(`\b(?:[a-z]+(_[a-z]+)+|[a-z]+[A-Z][A-Za-z]*)\b`)
+	for _, tool := range c.Tools() {
+		texts := tool.Description + string(tool.InputSchema)
+		for _, name := range word.FindAllString(texts, -1) {
+			if _, ok := c.Lookup(name); !ok && !known[name] && !slices.Contains([]string{"additionalProperties", "minLength", "maxLength"}, name) {
+				t.Errorf("%s speaks of %s, which is neither a tool nor an argument", tool.Name, name)
+			}
+		}
+	}
+}
+
+func TestToolsAreAnnotatedTruthfully(t *testing.T) {
+	t.Parallel()
+	c := load(t, Options{Toolsets: []string{AllTools}})
+	for _, tool := range c.Tools() {
+		if safe := tool.Operation.Method == "GET"; tool.ReadOnly != safe {
+			t.Errorf("%s: readOnly %v for %s", tool.Name, tool.ReadOnly, tool.Operation.Method)
+		}
+		if tool.ReadOnly && (tool.Destructive || !tool.Idempotent || tool.OpenWorld) {
+			t.Errorf("%s reads, but is annotated %+v", tool.Name, tool)
+		}
+	}
+	tests := []struct {
+		name                                         string
+		readOnly, destructive, idempotent, openWorld bool
+		scopes                                       string
+	}{
+		{"list_companies", true, false, true, false, "read:companies"},
+		{"revenue_and_cogs_summary", true, false, true, false, "read:cogs read:revenue"},
+		{"list_inventory_cogs", true, false, true, false, "read:cogs"},
+		{"list_inventory_landed_costs", true, false, true, false, "read:landed-cost"},
+		{"get_import_instructions", true, false, true, false, ""},
+		{"create_documents", false, false, false, false, "write:import"},
+		{"create_documents_by_pdf", false, false, false, true, "write:import"},
+		{"bills_list", true, false, true, false, "read:landed-cost"},
+	}
+	for _, test := range tests {
+		tool, ok := c.Lookup(test.name)
+		if !ok {
+			t.Errorf("no tool %s", test.name)
+			continue
+		}
+		got := fmt.Sprint(tool.ReadOnly, tool.Destructive, tool.Idempotent, tool.OpenWorld, strings.Join(tool.Scopes, " "))
+		want := fmt.Sprint(test.readOnly, test.destructive, test.idempotent, test.openWorld, test.scopes)
+		if got != want {
+			t.Errorf("%s: %s, want %s", test.name, got, want)
+		}
+	}
+}
+
+func TestInputSchemasAreFlatAndInline(t *testing.T) {
+	t.Parallel()
+	for _, tool := range load(t, Options{Toolsets: []string{AllTools}}).Tools() {
+		var schema map[string]any
+		if err := json.Unmarshal(tool.InputSchema, &schema); err != nil {
+			t.Fatalf("%s: %v", tool.Name, err)
+		}
+		if schema["type"] != "object" || schema["additionalProperties"] != false || schema["properties"] == nil {
+			t.Errorf("%s: not a closed object: %s", tool.Name, tool.InputSchema)
+		}
+		for _, keyword := range []string{"$ref", "$defs", "anyOf", "oneOf", "allOf", "definitions", `"format":"uuid"`} {
+			if bytes.Contains(tool.InputSchema, []byte(keyword)) {
+				t.Errorf("%s holds %s: %s", tool.Name, keyword, tool.InputSchema)
+			}
+		}
+		// The schema must be one by the book, and its defaults must fit it.
+		var parsed jsonschema.Schema
+		if err := json.Unmarshal(tool.InputSchema, &parsed); err != nil {
+			t.Fatalf("%s: %v", tool.Name, err)
+		}
+		if _, err := parsed.Resolve(&jsonschema.ResolveOptions{ValidateDefaults: true}); err != nil {
+			t.Errorf("%s: %v", tool.Name, err)
+		}
+	}
+}
+
+func TestToolsAreSortedByName(t *testing.T) {
+	t.Parallel()
+	if !slices.IsSortedFunc(load(t, Options{}).Tools(), func(a, b Tool) int { return strings.Compare(a.Name, b.Name) }) {
+		t.Error("tools are not sorted")
+	}
+}
+
+func TestWholeListStaysSmall(t *testing.T) {
+	t.Parallel()
+	type scheme struct {
+		Type   string   `json:"type"`
+		Scopes []string `json:"scopes"`
+	}
+	type entry struct {
+		Name            string          `json:"name"`
+		Title           string          `json:"title"`
+		Description     string          `json:"description"`
+		InputSchema     json.RawMessage `json:"inputSchema"`
+		Annotations     map[string]any  `json:"annotations"`
+		SecuritySchemes []scheme        `json:"securitySchemes"`
+		Meta            map[string]any  `json:"_meta"`
+	}
+	var list []entry
+	for _, tool := range load(t, Options{}).Tools() {
+		security := []scheme{{"oauth2", tool.Scopes}}
+		list = append(list, entry{
+			tool.Name, tool.Title, tool.Description, tool.InputSchema,
+			map[string]any{"title": tool.Title, "readOnlyHint": tool.ReadOnly, "destructiveHint": tool.Destructive, "idempotentHint": tool.Idempotent, "openWorldHint": tool.OpenWorld},
+			security, map[string]any{"securitySchemes": security},
+		})
+	}
+	whole, err := json.Marshal(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d tools, %d bytes", len(list), len(whole))
+	if len(whole) >= 60_000 {
+		t.Errorf("the list of %d tools has %d bytes", len(list), len(whole))
+	}
+}
+
+func TestLoadingTwiceGivesTheSameBytes(t *testing.T) {
+	t.Parallel()
+	dump := func() string {
+		c := load(t, Options{Toolsets: []string{AllTools}, APIURL: "https://api.example.com"})
+		var b strings.Builder
+		for _, tool := range c.Tools() {
+			fmt.Fprintf(&b, "%s %s %s %s\n", tool.Name, tool.Description, tool.InputSchema, tool.Scopes)
+		}
+		b.Write(c.DocumentJSON())
+		b.Write(c.DocumentYAML())
+		return b.String()
+	}
+	if dump() != dump() {
+		t.Error("two loads differ")
+	}
+}
+
+func TestPublishedDocumentIsValidAndNamesTheServer(t *testing.T) {
+	t.Parallel()
+	c := load(t, Options{APIURL: "https://api.example.com"})
+	var fromJSON, fromYAML any
+	if err := json.Unmarshal(c.DocumentJSON(), &fromJSON); err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(c.DocumentYAML(), &fromYAML); err != nil {
+		t.Fatal(err)
+	}
+	again, err := json.Marshal(fromYAML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reread any
+	_ = json.Unmarshal(again, &reread)
+	if fmt.Sprint(fromJSON) != fmt.Sprint(reread) {
+		t.Error("the two forms differ")
+	}
+	servers := fmt.Sprint(fromJSON.(map[string]any)["servers"])
+	if servers != "[map[url:https://api.example.com]]" {
+		t.Errorf("servers %s", servers)
+	}
+	if bytes.Contains(c.DocumentJSON(), []byte(extension)) {
+		t.Error("the overlay shows in the published document")
+	}
+	for _, form := range [][]byte{c.DocumentJSON(), c.DocumentYAML()} {
+		document, err := libopenapi.NewDocument(form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := document.GetVersion(); v != "3.1.0" {
+			t.Errorf("version %s", v)
+		}
+		if _, err := document.BuildV3Model(); err != nil {
+			t.Error(err)
+		}
+	}
+	if c.Title() != "NeonPanel API" || c.Version() == "" {
+		t.Errorf("title %q, version %q", c.Title(), c.Version())
+	}
+}
+
+func TestToolsetsAndReadOnlyModeAreHardLimits(t *testing.T) {
+	t.Parallel()
+	document := added(`
+  /api/v1/companies/{companyUuid}/things/{thingId}:
+    delete:
+      operationId: deleteThing
+      parameters:
+        - {name: companyUuid, in: path, required: true, schema: {type: string}}
+        - {name: thingId, in: path, required: true, schema: {type: integer}}
+      responses: {'204': {description: Gone}}
+`)
+	tests := []struct {
+		name          string
+		options       Options
+		with, without []string
+	}{
+		{"default", Options{}, []string{"list_companies", "create_documents", "bills_list"}, []string{"delete_thing"}},
+		{"all", Options{Toolsets: []string{"all"}}, []string{"list_companies", "create_documents", "delete_thing"}, nil},
+		{"one", Options{Toolsets: []string{"inventory"}}, []string{"list_inventory_items"}, []string{"list_companies", "create_documents", "delete_thing"}},
+		{"other", Options{Toolsets: []string{"other"}}, []string{"delete_thing"}, []string{"list_companies"}},
+		{"reads", Options{Toolsets: []string{"reads"}}, []string{"list_companies", "get_import_instructions"}, []string{"create_documents", "delete_thing"}},
+		{"read-only", Options{Toolsets: []string{"all"}, ReadOnly: true}, []string{"list_companies", "check_import_processing"}, []string{"create_documents", "delete_thing"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c, err := Load(document, openapi.Overlay(), test.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range test.with {
+				if _, ok := c.Lookup(name); !ok {
+					t.Errorf("no %s", name)
+				}
+			}
+			for _, name := range test.without {
+				if _, ok := c.Lookup(name); ok {
+					t.Errorf("%s is there", name)
+				}
+			}
+			for _, tool := range c.Tools() {
+				if next := tool.Operation.Next; next != nil {
+					if _, ok := c.Lookup(next.Tool); !ok {
+						t.Errorf("%s goes on with %s, which is switched off", tool.Name, next.Tool)
+					}
+				}
+			}
+		})
+	}
+	if _, err := Load(document, openapi.Overlay(), Options{Toolsets: []string{"inventry"}}); err == nil || !strings.Contains(err.Error(), "inventory") {
+		t.Errorf("a misspelt toolset: %v", err)
+	}
+}
+
+// added is the embedded document with more paths.
+func added(paths string) []byte {
+	return bytes.Replace(openapi.Document(), []byte("\npaths:\n"), []byte("\npaths:"+paths), 1)
 }
 
 func BenchmarkLoad(b *testing.B) {
 	for b.Loop() {
-		if _, err := Load(openapi.Document(), openapi.Overlay(), Options{}); err != nil {
+		if _, err := Load(openapi.Document(), openapi.Overlay(), Options{APIURL: "https://api.example.com"}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,11 +1,9 @@
 package catalogue
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"regexp"
 	"slices"
@@ -15,13 +13,16 @@ import (
 	"github.com/pb33f/libopenapi/datamodel"
 	"github.com/pb33f/libopenapi/datamodel/high/base"
 	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
-	libjson "github.com/pb33f/libopenapi/json"
-	"go.yaml.in/yaml/v4"
+	apply "github.com/pb33f/libopenapi/overlay"
 )
 
 // maxDepth ends the inlining of schemas that contain themselves: below it
-// anything is accepted, and the API judges.
-const maxDepth = 8
+// anything is accepted, and the API judges. maxSchemas bounds what one argument
+// may grow to.
+const (
+	maxDepth   = 8
+	maxSchemas = 500
+)
 
 var toolName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,49}$`)
 
@@ -33,35 +34,27 @@ type source struct {
 }
 
 func parse(document, overlay []byte) (_ *source, err error) {
-	// The parser is fed by deployments and walks recursive structures; a fault
-	// in it must not take the process down.
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = fmt.Errorf("the OpenAPI document cannot be read: %v", fault)
-		}
-	}()
-	if trimmed := bytes.TrimSpace(document); len(trimmed) == 0 || trimmed[0] == '<' {
-		return nil, errors.New("the OpenAPI document is empty or a web page")
+	defer rescue(&err)
+	description, err := libopenapi.NewOverlayDocument(overlay)
+	if err != nil {
+		return nil, fmt.Errorf("the overlay cannot be read: %w", err)
 	}
-	parsed, err := libopenapi.NewDocumentWithConfiguration(document, &datamodel.DocumentConfiguration{
+	applied, err := apply.Apply(document, description)
+	if err != nil {
+		return nil, fmt.Errorf("the overlay cannot be applied to the OpenAPI document: %w", err)
+	}
+	parsed, err := libopenapi.NewDocumentWithConfiguration(applied.Bytes, &datamodel.DocumentConfiguration{
 		// References that leave the document are not followed.
 		AllowFileReferences:    false,
 		AllowRemoteReferences:  false,
 		SkipJSONConversion:     true,
 		SkipMetadataCollection: true,
-		Logger:                 slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger:                 slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the OpenAPI document cannot be read: %w", err)
 	}
-	if version := parsed.GetVersion(); !strings.HasPrefix(version, "3.") {
-		return nil, fmt.Errorf("the OpenAPI document has version %q; 3.1 is needed", version)
-	}
-	applied, err := libopenapi.ApplyOverlayFromBytes(parsed, overlay)
-	if err != nil {
-		return nil, fmt.Errorf("the overlay cannot be applied: %w", err)
-	}
-	model, err := applied.OverlayDocument.BuildV3Model()
+	model, err := parsed.BuildV3Model()
 	if err != nil {
 		return nil, fmt.Errorf("the OpenAPI document is not valid: %w", err)
 	}
@@ -275,7 +268,7 @@ func parametersOf(path, method string, item *v3.PathItem, operation *v3.Operatio
 			}
 			continue
 		}
-		schema, err := inline(p.Schema, maxDepth)
+		schema, err := inline(p.Schema)
 		if err != nil {
 			return nil, fmt.Errorf("parameter %q: %w", p.Name, err)
 		}
@@ -328,7 +321,7 @@ func addBody(method string, body *v3.RequestBody, add func(Parameter) error) err
 	if media == nil || media.Schema == nil {
 		return errors.New("its body is not JSON")
 	}
-	schema, err := inline(media.Schema, maxDepth)
+	schema, err := inline(media.Schema)
 	if err != nil {
 		return fmt.Errorf("body: %w", err)
 	}
@@ -388,10 +381,19 @@ func (h *hint) apply(p *Parameter) error {
 	return nil
 }
 
-// inline copies a schema without references. Below depth it accepts anything.
-func inline(proxy *base.SchemaProxy, depth int) (*Schema, error) {
+// inline copies a schema without references.
+func inline(proxy *base.SchemaProxy) (*Schema, error) {
+	return (&inliner{left: maxSchemas}).schema(proxy, maxDepth)
+}
+
+type inliner struct{ left int }
+
+func (in *inliner) schema(proxy *base.SchemaProxy, depth int) (*Schema, error) {
 	if proxy == nil || depth == 0 {
 		return &Schema{}, nil
+	}
+	if in.left--; in.left < 0 {
+		return nil, fmt.Errorf("its schema has more than %d parts", maxSchemas)
 	}
 	schema, err := proxy.BuildSchema()
 	if err != nil {
@@ -451,13 +453,13 @@ func inline(proxy *base.SchemaProxy, depth int) (*Schema, error) {
 		}
 	}
 	if schema.Items != nil && schema.Items.IsA() {
-		if s.Items, err = inline(schema.Items.A, depth-1); err != nil {
+		if s.Items, err = in.schema(schema.Items.A, depth-1); err != nil {
 			return nil, err
 		}
 	}
 	if schema.Properties != nil {
 		for name, property := range schema.Properties.FromOldest() {
-			inlined, err := inline(property, depth-1)
+			inlined, err := in.schema(property, depth-1)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
@@ -470,14 +472,14 @@ func inline(proxy *base.SchemaProxy, depth int) (*Schema, error) {
 		s.Closed = !additional.B
 	}
 	for _, part := range schema.AllOf {
-		inlined, err := inline(part, depth-1)
+		inlined, err := in.schema(part, depth-1)
 		if err != nil {
 			return nil, err
 		}
 		s.merge(inlined)
 	}
 	for _, alternative := range slices.Concat(schema.AnyOf, schema.OneOf) {
-		inlined, err := inline(alternative, depth-1)
+		inlined, err := in.schema(alternative, depth-1)
 		if err != nil {
 			return nil, err
 		}
@@ -518,57 +520,6 @@ func exclusive(value *base.DynamicValue[bool, float64], bound *float64) (exclusi
 	default:
 		return nil, bound
 	}
-}
-
-// compact is a YAML value as compact JSON.
-func compact(node *yaml.Node) (json.RawMessage, error) {
-	if node == nil {
-		return nil, errors.New("no value")
-	}
-	indented, err := libjson.YAMLNodeToJSON(node, "")
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	if err := json.Compact(&b, indented); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
-}
-
-// publish is the document as it is served, with its server set.
-func publish(document []byte, apiURL string) (asYAML, asJSON []byte, err error) {
-	var root yaml.Node
-	if err := yaml.Unmarshal(document, &root); err != nil {
-		return nil, nil, fmt.Errorf("the OpenAPI document cannot be read: %w", err)
-	}
-	if len(root.Content) != 1 || root.Content[0].Kind != yaml.MappingNode {
-		return nil, nil, errors.New("the OpenAPI document is not an object")
-	}
-	if apiURL != "" {
-		setServer(root.Content[0], apiURL)
-	}
-	if asYAML, err = yaml.Marshal(&root); err != nil {
-		return nil, nil, err
-	}
-	asJSON, err = compact(&root)
-	return asYAML, asJSON, err
-}
-
-func setServer(document *yaml.Node, url string) {
-	text := func(value string) *yaml.Node {
-		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value}
-	}
-	servers := &yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{
-		{Kind: yaml.MappingNode, Content: []*yaml.Node{text("url"), text(url)}},
-	}}
-	for i := 0; i+1 < len(document.Content); i += 2 {
-		if document.Content[i].Value == "servers" {
-			document.Content[i+1] = servers
-			return
-		}
-	}
-	document.Content = append(document.Content, text("servers"), servers)
 }
 
 func firstOf(values ...string) string {
