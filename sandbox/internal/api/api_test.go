@@ -50,15 +50,17 @@ func bearer(r *http.Request) (string, error) {
 	return subject, nil
 }
 
-func newPanel(t testing.TB) *panel {
-	t.Helper()
+// newPanel shares the books, which never change, but has its own clock and
+// keeps what is created to itself.
+func newPanel(testing.TB) *panel {
+	p := shared()
 	c := &clock{t: noon}
-	h, err := New(Options{Verify: bearer, Now: c.now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &panel{h, c, h.(*server).books}
+	s := &server{books: p.books, verify: bearer, now: c.now, intake: newIntake(p.books, 0), mux: http.NewServeMux(), citations: p.handler().citations}
+	s.routes()
+	return &panel{s, c, p.books}
 }
+
+func (p *panel) handler() *server { return p.Handler.(*server) }
 
 // shared serves the tests that only read.
 var shared = sync.OnceValue(func() *panel {

@@ -429,29 +429,34 @@ func scanPDF(name string, r io.Reader) (*scan, error) {
 	f := &scan{name: name}
 	mark := []byte("/Encrypt")
 	buf := make([]byte, 32<<10)
-	var seen int // bytes kept from the chunk before, for marks across the seam
+	have := 0 // bytes in buf: the end of the chunk before, then new ones
 	first := true
 	for {
-		n, err := io.ReadFull(r, buf[seen:])
-		chunk := buf[:seen+n]
+		fresh := have
+		var err error
+		for have < len(buf) && err == nil {
+			var n int
+			n, err = r.Read(buf[have:])
+			have += n
+		}
+		chunk := buf[:have]
+		// Only io.EOF is the end of the file; io.ErrUnexpectedEOF is an upload
+		// that broke off.
+		if err != nil && err != io.EOF {
+			return nil, bodyError(err)
+		}
 		if first && !bytes.HasPrefix(chunk, []byte("%PDF-")) {
-			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-				return nil, bodyError(err)
-			}
 			return nil, broken()
 		}
 		first = false
-		h.Write(chunk[seen:])
+		h.Write(chunk[fresh:])
 		// A PDF that is encrypted can be stored but not read: its import fails.
 		f.encrypted = f.encrypted || bytes.Contains(chunk, mark)
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if err == io.EOF {
 			h.Sum(f.digest[:0])
 			return f, nil
 		}
-		if err != nil {
-			return nil, bodyError(err)
-		}
-		seen = copy(buf, chunk[len(chunk)-len(mark)+1:])
+		have = copy(buf, chunk[len(chunk)-len(mark)+1:])
 	}
 }
 
@@ -466,7 +471,7 @@ func scanForm(r *http.Request, boundary string) (*scan, error) {
 	}
 	for n := 0; n < 20; n++ {
 		part, err := parts.NextPart()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF {
 			break
 		}
 		if err != nil {

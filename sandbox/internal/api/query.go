@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -61,8 +62,8 @@ func (p *params) set(name, value string) {
 	if i := strings.IndexByte(name, '['); i > 0 && strings.IndexByte(name[i:], ']') > 0 {
 		base, rest = name[:i], name[i:]
 	}
-	// PHP variables have no dots or spaces in their names.
-	at := p.child(strings.NewReplacer(".", "_", " ", "_").Replace(base))
+	// PHP's variables have no dots, spaces or lone brackets in their names.
+	at := p.child(variable.Replace(base))
 	for depth := 0; depth < 8 && len(rest) > 1 && rest[0] == '['; depth++ {
 		end := strings.IndexByte(rest, ']')
 		if end < 0 {
@@ -74,11 +75,24 @@ func (p *params) set(name, value string) {
 			*at = params{array: true}
 		}
 		if key == "" {
-			key = strconv.Itoa(len(at.keys))
+			key = strconv.Itoa(at.next())
 		}
 		at = at.child(key)
 	}
 	*at = params{text: value}
+}
+
+var variable = strings.NewReplacer(".", "_", " ", "_", "[", "_")
+
+// next is the number that [] stands for: one more than the largest so far.
+func (p *params) next() int {
+	n := 0
+	for _, k := range p.keys {
+		if i, err := strconv.Atoi(k); err == nil && i >= n && i < math.MaxInt32 {
+			n = i + 1
+		}
+	}
+	return n
 }
 
 func (p *params) child(key string) *params {
