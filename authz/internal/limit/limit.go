@@ -11,8 +11,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// MaxAddresses bounds the memory: an address that is pushed out starts afresh.
-const MaxAddresses = 1 << 16
+// maxAddresses bounds the memory: an address that is pushed out starts afresh.
+const maxAddresses = 1 << 16
 
 // Refused is a token bucket per address.
 type Refused struct {
@@ -24,11 +24,15 @@ type Refused struct {
 // New allows so many refusals per minute and address, and burst at once.
 // A perMinute of 0 is no limit.
 func New(perMinute, burst int) (*Refused, error) {
+	return bounded(perMinute, burst, maxAddresses)
+}
+
+func bounded(perMinute, burst, addresses int) (*Refused, error) {
 	r := &Refused{perSecond: rate.Limit(float64(perMinute) / 60), burst: burst}
 	if perMinute == 0 {
 		return r, nil
 	}
-	buckets, err := otter.New(&otter.Options[netip.Addr, *rate.Limiter]{MaximumSize: MaxAddresses})
+	buckets, err := otter.New(&otter.Options[netip.Addr, *rate.Limiter]{MaximumSize: addresses})
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package limit
 
 import (
-	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -64,15 +63,16 @@ func TestKeyGroupsWhatOneHostCanChoose(t *testing.T) {
 
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
-	r, err := New(60, 1)
+	const most = 1000
+	r, err := bounded(60, 1, most)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range MaxAddresses * 2 {
-		r.Take(start, netip.MustParseAddr(fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)))
+	for i := range most * 10 {
+		r.Take(start, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
 	}
 	r.buckets.CleanUp()
-	if n := r.buckets.EstimatedSize(); n > MaxAddresses {
-		t.Errorf("%d addresses are remembered, want at most %d", n, MaxAddresses)
+	if n := r.buckets.EstimatedSize(); n == 0 || n > most {
+		t.Errorf("%d addresses are remembered, want at most %d", n, most)
 	}
 }
