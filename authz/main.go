@@ -39,9 +39,9 @@ func (c *serveCommand) Run() error {
 }
 
 type healthcheckCommand struct {
-	OpsListen string        `name:"authz-ops-listen" env:"AUTHZ_OPS_LISTEN" default:"127.0.0.1:9101" help:"Where the operations listener is (${default})."`
+	OpsListen string        `name:"authz-ops-listen" env:"AUTHZ_OPS_LISTEN" default:"127.0.0.1:9101" help:"Where the operations listener is."`
 	Live      bool          `help:"Ask only whether the process is alive."`
-	Timeout   time.Duration `default:"2s" help:"Longest wait for an answer (${default})."`
+	Timeout   time.Duration `default:"2s" help:"Longest wait for an answer."`
 }
 
 func (c *healthcheckCommand) Run() error {

@@ -10,8 +10,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-
 	"github.com/neonpanel/mcp-gateway/authz/internal/decision"
 	"github.com/neonpanel/mcp-gateway/authz/internal/resource"
 )
@@ -29,7 +27,6 @@ type Observer interface {
 
 // Service answers Envoy.
 type Service struct {
-	authv3.UnimplementedAuthorizationServer
 	decider  Decider
 	observer Observer
 	log      *slog.Logger
@@ -40,15 +37,13 @@ func New(decider Decider, observer Observer, log *slog.Logger) *Service {
 	return &Service{decider: decider, observer: observer, log: log}
 }
 
-// Check answers every question: an error at the gRPC level would leave the
-// answer to Envoy.
-func (s *Service) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, _ error) {
+// Answer answers one question.
+func (s *Service) Answer(ctx context.Context, r decision.Request) decision.Response {
 	start := time.Now()
-	request := fromEnvoy(in)
-	answer := s.decide(ctx, request)
+	answer := s.decide(ctx, r)
 	s.observer.Decided(answer.Allowed(), answer.Facts.Reason, time.Since(start))
-	s.record(ctx, request, answer)
-	return toEnvoy(answer), nil
+	s.record(ctx, r, &answer)
+	return answer
 }
 
 // decide turns a panic into a refusal: one odd token must not end the process
@@ -66,7 +61,7 @@ func (s *Service) decide(ctx context.Context, r decision.Request) (answer decisi
 
 // record writes the one log line of a decision, with nothing that the client
 // sent but its address.
-func (s *Service) record(ctx context.Context, r decision.Request, a decision.Response) {
+func (s *Service) record(ctx context.Context, r decision.Request, a *decision.Response) {
 	level := slog.LevelInfo
 	if a.Allowed() || a.Facts.Reason == decision.ReasonTooManyRequests {
 		level = slog.LevelDebug

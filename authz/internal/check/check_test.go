@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -14,7 +15,10 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/check"
 	"github.com/neonpanel/mcp-gateway/authz/internal/decision"
@@ -51,7 +55,24 @@ func (c counted) Decided(allowed bool, reason string, _ time.Duration) {
 
 func ask(t *testing.T, s *script, in *authv3.CheckRequest) *authv3.CheckResponse {
 	t.Helper()
-	out, err := check.New(s, counted{}, slog.New(slog.NewJSONHandler(io.Discard, nil))).Check(t.Context(), in)
+	return call(t, check.New(s, counted{}, slog.New(slog.NewJSONHandler(io.Discard, nil))), in)
+}
+
+// call asks as Envoy does: over gRPC, with the messages of go-control-plane.
+func call(t *testing.T, service *check.Service, in *authv3.CheckRequest) *authv3.CheckResponse {
+	t.Helper()
+	l := bufconn.Listen(64 << 10)
+	server := grpc.NewServer(grpc.ForceServerCodecV2(check.Codec()))
+	service.Register(server)
+	go func() { _ = server.Serve(l) }()
+	defer server.Stop()
+	conn, err := grpc.NewClient("passthrough:memory", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	out, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,9 +189,9 @@ func TestPanicIsARefusalAndItsValueIsNotLogged(t *testing.T) {
 	var log bytes.Buffer
 	seen := counted{}
 	service := check.New(&script{panic: errors.New("secret-token")}, seen, slog.New(slog.NewJSONHandler(&log, nil)))
-	out, err := service.Check(t.Context(), question(&authv3.AttributeContext_HttpRequest{Path: "/mcp"}))
-	if err != nil || out.GetStatus().GetCode() != int32(codes.Unavailable) || out.GetDeniedResponse().GetStatus().GetCode() != 503 {
-		t.Fatalf("%v, %v; want a refusal with 503", out, err)
+	out := call(t, service, question(&authv3.AttributeContext_HttpRequest{Path: "/mcp"}))
+	if out.GetStatus().GetCode() != int32(codes.Unavailable) || out.GetDeniedResponse().GetStatus().GetCode() != 503 {
+		t.Fatalf("%v; want a refusal with 503", out)
 	}
 	if strings.Contains(log.String(), "secret-token") || !strings.Contains(log.String(), "panic") {
 		t.Errorf("log: %s", log.String())
@@ -200,9 +221,7 @@ func TestLogHoldsTheReasonAndNoToken(t *testing.T) {
 			t.Parallel()
 			var log bytes.Buffer
 			service := check.New(&script{answer: c.answer}, counted{}, slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: c.level})))
-			if _, err := service.Check(t.Context(), in); err != nil {
-				t.Fatal(err)
-			}
+			call(t, service, in)
 			if strings.Contains(log.String(), secret) {
 				t.Errorf("the token is in the log: %s", log.String())
 			}

@@ -10,46 +10,46 @@ import "reflect"
 type Settings struct {
 	PublicURL string `name:"public-url" env:"PUBLIC_URL" group:"Identity" help:"The gateway's own origin as clients see it, such as https://mcp.neonpanel.com. Every URL that is published is built from it. Required."`
 
-	NeonpanelIssuer string `name:"neonpanel-issuer" env:"NEONPANEL_ISSUER" default:"https://my.neonpanel.com" group:"Identity" help:"Exact issuer (iss) of the access tokens, and where its metadata is discovered (${default})."`
+	NeonpanelIssuer string `name:"neonpanel-issuer" env:"NEONPANEL_ISSUER" default:"https://my.neonpanel.com" group:"Identity" help:"Exact issuer (iss) of the access tokens, and where its metadata is discovered."`
 	JWKSURL         string `name:"authz-jwks-url" env:"AUTHZ_JWKS_URL" group:"Identity" help:"Where the signing keys are, when not where the issuer's metadata says."`
 	UpstreamProxy   string `name:"upstream-proxy" env:"UPSTREAM_PROXY" group:"Identity" help:"HTTP proxy on the way to the issuer. Proxy variables of the environment are ignored."`
-	UpstreamCAFile  string `name:"upstream-ca-file" env:"UPSTREAM_CA_FILE" group:"Identity" help:"PEM file of certificate authorities to trust for the issuer, instead of the system's."`
+	UpstreamCAFile  string `name:"upstream-ca-file" env:"UPSTREAM_CA_FILE" group:"Identity" help:"PEM file of certificate authorities to trust for the issuer, besides the system's."`
 
-	Listen          string `name:"authz-listen" env:"AUTHZ_LISTEN" default:"unix:/run/neonpanel/authz/authz.sock" group:"Listeners" help:"Where Envoy asks (gRPC ext_authz): unix:/path or a loopback host:port (${default})."`
-	DiscoveryListen string `name:"authz-discovery-listen" env:"AUTHZ_DISCOVERY_LISTEN" default:"unix:/run/neonpanel/authz/discovery.sock" group:"Listeners" help:"Where the OAuth discovery documents are served (${default})."`
-	OpsListen       string `name:"authz-ops-listen" env:"AUTHZ_OPS_LISTEN" default:"127.0.0.1:9101" group:"Listeners" help:"Where /healthz, /readyz and /metrics are served (${default})."`
+	Listen          string `name:"authz-listen" env:"AUTHZ_LISTEN" default:"unix:/run/neonpanel/authz/authz.sock" group:"Listeners" help:"Where Envoy asks (gRPC ext_authz): unix:/path or a loopback host:port."`
+	DiscoveryListen string `name:"authz-discovery-listen" env:"AUTHZ_DISCOVERY_LISTEN" default:"unix:/run/neonpanel/authz/discovery.sock" group:"Listeners" help:"Where the OAuth discovery documents are served."`
+	OpsListen       string `name:"authz-ops-listen" env:"AUTHZ_OPS_LISTEN" default:"127.0.0.1:9101" group:"Listeners" help:"Where /healthz, /readyz and /metrics are served."`
 
-	TokenMode          string `name:"authz-token-mode" env:"AUTHZ_TOKEN_MODE" default:"auto" group:"Tokens" help:"auto, jwt or opaque (${default})."`
-	Algorithms         string `name:"authz-algorithms" env:"AUTHZ_ALGORITHMS" default:"RS256" group:"Tokens" help:"Signature algorithms accepted, comma-separated (${default})."`
+	TokenMode          string `name:"authz-token-mode" env:"AUTHZ_TOKEN_MODE" default:"auto" group:"Tokens" help:"auto, jwt or opaque."`
+	Algorithms         string `name:"authz-algorithms" env:"AUTHZ_ALGORITHMS" default:"RS256" group:"Tokens" help:"Signature algorithms accepted, comma-separated."`
 	Audiences          string `name:"authz-audiences" env:"AUTHZ_AUDIENCES" group:"Tokens" help:"Values of aud accepted, comma-separated. Default: the public URL, and it with /mcp, /sse and /sse/. 'any' checks only values that are URLs."`
 	ClientIDs          string `name:"authz-client-ids" env:"AUTHZ_CLIENT_IDS" group:"Tokens" help:"Client ids accepted as aud, comma-separated (Laravel Passport puts them there)."`
-	AudienceMode       string `name:"authz-audience-mode" env:"AUTHZ_AUDIENCE_MODE" default:"enforce" group:"Tokens" help:"enforce, or report: log and count what would be refused (${default})."`
-	AllowMissingIssuer string `name:"authz-allow-missing-issuer" env:"AUTHZ_ALLOW_MISSING_ISSUER" default:"false" group:"Tokens" help:"Accept tokens without iss, as Laravel Passport makes them: true or false (${default})."`
-	Leeway             string `name:"authz-leeway" env:"AUTHZ_LEEWAY" default:"30s" group:"Tokens" help:"Clock difference tolerated for nbf; exp gets none (${default})."`
+	AudienceMode       string `name:"authz-audience-mode" env:"AUTHZ_AUDIENCE_MODE" default:"enforce" group:"Tokens" help:"enforce, or report: log and count what would be refused."`
+	AllowMissingIssuer string `name:"authz-allow-missing-issuer" env:"AUTHZ_ALLOW_MISSING_ISSUER" default:"false" group:"Tokens" help:"Accept tokens without iss, as Laravel Passport makes them: true or false."`
+	Leeway             string `name:"authz-leeway" env:"AUTHZ_LEEWAY" default:"30s" group:"Tokens" help:"Clock difference tolerated for nbf; exp gets none."`
 
 	Scopes         string `name:"authz-scopes" env:"AUTHZ_SCOPES" group:"Scopes" help:"Scopes in force, comma-separated. Default: the issuer's scopes_supported."`
 	RequiredScopes string `name:"authz-required-scopes" env:"AUTHZ_REQUIRED_SCOPES" group:"Scopes" help:"Scopes that every bearer request needs, comma-separated."`
-	ScopeMode      string `name:"authz-scope-mode" env:"AUTHZ_SCOPE_MODE" default:"enforce" group:"Scopes" help:"enforce, report or off (${default})."`
+	ScopeMode      string `name:"authz-scope-mode" env:"AUTHZ_SCOPE_MODE" default:"enforce" group:"Scopes" help:"enforce, report or off."`
 
 	IntrospectionURL              string `name:"authz-introspection-url" env:"AUTHZ_INTROSPECTION_URL" group:"Introspection" help:"RFC 7662 endpoint. Default: as the issuer's metadata says."`
 	IntrospectionClientID         string `name:"authz-introspection-client-id" env:"AUTHZ_INTROSPECTION_CLIENT_ID" group:"Introspection" help:"Client id for introspection; empty means no introspection."`
 	IntrospectionClientSecret     string `name:"authz-introspection-client-secret" env:"AUTHZ_INTROSPECTION_CLIENT_SECRET" group:"Introspection" help:"Client secret for introspection. Prefer the file form."`
 	IntrospectionClientSecretFile string `name:"authz-introspection-client-secret-file" env:"AUTHZ_INTROSPECTION_CLIENT_SECRET_FILE" group:"Introspection" help:"File that holds the client secret."`
 
-	KeysRefresh  string `name:"authz-keys-refresh" env:"AUTHZ_KEYS_REFRESH" default:"5m" group:"Keys and cache" help:"How often keys and metadata are refreshed in the background (${default})."`
-	KeysMaxStale string `name:"authz-keys-max-stale" env:"AUTHZ_KEYS_MAX_STALE" default:"24h" group:"Keys and cache" help:"How old the last good keys may get before answers turn to 503 (${default})."`
-	KeysCooldown string `name:"authz-keys-cooldown" env:"AUTHZ_KEYS_COOLDOWN" default:"10s" group:"Keys and cache" help:"Least time between two refetches that a bad token can cause (${default})."`
-	CacheMaxTTL  string `name:"authz-cache-max-ttl" env:"AUTHZ_CACHE_MAX_TTL" default:"5m" group:"Keys and cache" help:"Longest life of a cached verdict (${default})."`
-	CacheSize    string `name:"authz-cache-size" env:"AUTHZ_CACHE_SIZE" default:"100000" group:"Keys and cache" help:"Most verdicts that are cached (${default})."`
+	KeysRefresh  string `name:"authz-keys-refresh" env:"AUTHZ_KEYS_REFRESH" default:"5m" group:"Keys and cache" help:"How often keys and metadata are refreshed in the background."`
+	KeysMaxStale string `name:"authz-keys-max-stale" env:"AUTHZ_KEYS_MAX_STALE" default:"24h" group:"Keys and cache" help:"How old the last good keys may get before answers turn to 503."`
+	KeysCooldown string `name:"authz-keys-cooldown" env:"AUTHZ_KEYS_COOLDOWN" default:"10s" group:"Keys and cache" help:"Least time between two refetches that a bad token can cause."`
+	CacheMaxTTL  string `name:"authz-cache-max-ttl" env:"AUTHZ_CACHE_MAX_TTL" default:"5m" group:"Keys and cache" help:"Longest life of a cached verdict."`
+	CacheSize    string `name:"authz-cache-size" env:"AUTHZ_CACHE_SIZE" default:"100000" group:"Keys and cache" help:"Most verdicts that are cached."`
 
-	StreamMax          string `name:"authz-stream-max" env:"AUTHZ_STREAM_MAX" default:"1h" group:"Access" help:"Longest life that a stream gets from one token (${default})."`
+	StreamMax          string `name:"authz-stream-max" env:"AUTHZ_STREAM_MAX" default:"1h" group:"Access" help:"Longest life that a stream gets from one token."`
 	DenyFile           string `name:"authz-deny-file" env:"AUTHZ_DENY_FILE" group:"Access" help:"Kill switch: file of subjects, clients and token ids to refuse."`
-	AnonymousDiscovery string `name:"authz-anonymous-discovery" env:"AUTHZ_ANONYMOUS_DISCOVERY" default:"false" group:"Access" help:"Let requests to /mcp without a token through as anonymous, to list tools: true or false (${default})."`
-	RefusedPerMinute   string `name:"authz-refused-per-minute" env:"AUTHZ_REFUSED_PER_MINUTE" default:"600" group:"Access" help:"Refused and anonymous requests answered per minute and address (IPv6: per /64) before 429; 0 is no limit. Requests with a good token never count (${default})."`
-	RefusedBurst       string `name:"authz-refused-burst" env:"AUTHZ_REFUSED_BURST" default:"200" group:"Access" help:"How many of those may come at once (${default})."`
+	AnonymousDiscovery string `name:"authz-anonymous-discovery" env:"AUTHZ_ANONYMOUS_DISCOVERY" default:"false" group:"Access" help:"Let requests to /mcp without a token through as anonymous, to list tools: true or false."`
+	RefusedPerMinute   string `name:"authz-refused-per-minute" env:"AUTHZ_REFUSED_PER_MINUTE" default:"600" group:"Access" help:"Refused and anonymous requests answered per minute and address (IPv6: per /64) before 429; 0 is no limit. Requests with a good token never count."`
+	RefusedBurst       string `name:"authz-refused-burst" env:"AUTHZ_REFUSED_BURST" default:"200" group:"Access" help:"How many of those may come at once."`
 
-	LogLevel string `name:"authz-log-level" env:"AUTHZ_LOG_LEVEL" default:"info" group:"Operation" help:"debug, info, warn or error (${default})."`
-	Drain    string `name:"authz-drain" env:"AUTHZ_DRAIN" default:"5s" group:"Operation" help:"Longest wait for running requests at shutdown (${default})."`
+	LogLevel string `name:"authz-log-level" env:"AUTHZ_LOG_LEVEL" default:"info" group:"Operation" help:"debug, info, warn or error."`
+	Drain    string `name:"authz-drain" env:"AUTHZ_DRAIN" default:"5s" group:"Operation" help:"Longest wait for running requests at shutdown."`
 }
 
 // withDefaults fills every empty setting from its default tag: a variable that

@@ -11,19 +11,19 @@ import (
 	"net/http"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/neonpanel/mcp-gateway/authz/internal/check"
 	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
 )
 
 // Options are what is served where.
 type Options struct {
-	Check                              authv3.AuthorizationServer
+	Check                              *check.Service
 	Discovery, Ops                     http.Handler
 	Listen, DiscoveryListen, OpsListen listen.Address
 	// Ready is asked until it returns nil; from then on the health service says
@@ -59,6 +59,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{
 		options: o,
 		grpc: grpc.NewServer(
+			grpc.ForceServerCodecV2(check.Codec()),
 			grpc.MaxRecvMsgSize(maxMessage),
 			grpc.MaxConcurrentStreams(maxStreams),
 			grpc.ConnectionTimeout(10*time.Second),
@@ -70,7 +71,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		discoveryHTTP: httpServer(o.Discovery, o.Log),
 		opsHTTP:       httpServer(o.Ops, o.Log),
 	}
-	authv3.RegisterAuthorizationServer(s.grpc, o.Check)
+	o.Check.Register(s.grpc)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	s.serving(false)
 
@@ -119,7 +120,13 @@ func httpServer(h http.Handler, log *slog.Logger) *http.Server {
 // end, for at most Drain.
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.grpc.Serve(s.check) })
+	group.Go(func() error {
+		// Told to stop before it began: that is no failure.
+		if err := s.grpc.Serve(s.check); !errors.Is(err, grpc.ErrServerStopped) {
+			return err
+		}
+		return nil
+	})
 	group.Go(func() error { return serve(s.discoveryHTTP, s.discovery) })
 	group.Go(func() error { return serve(s.opsHTTP, s.ops) })
 	group.Go(func() error { s.awaitReady(ctx); return nil })
@@ -161,7 +168,7 @@ func (s *Server) serving(yes bool) {
 		status = healthv1.HealthCheckResponse_SERVING
 	}
 	s.health.SetServingStatus("", status)
-	s.health.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, status)
+	s.health.SetServingStatus(check.ServiceName, status)
 }
 
 // stop refuses new work, waits for what runs, and after Drain cuts it off.

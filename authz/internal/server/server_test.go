@@ -24,6 +24,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"github.com/neonpanel/mcp-gateway/authz/internal/check"
+	"github.com/neonpanel/mcp-gateway/authz/internal/decision"
 	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
 	"github.com/neonpanel/mcp-gateway/authz/internal/ops"
 	"github.com/neonpanel/mcp-gateway/authz/internal/server"
@@ -31,25 +33,28 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// slow answers once it is let go.
+// slow decides once it is let go; without free, at once.
 type slow struct {
-	authv3.UnimplementedAuthorizationServer
 	asked chan struct{}
 	free  chan struct{}
 }
 
-func (s *slow) Check(ctx context.Context, _ *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	if s.free == nil {
-		return &authv3.CheckResponse{}, nil
+func (s *slow) Decide(ctx context.Context, _ decision.Request) decision.Response {
+	if s.free != nil {
+		close(s.asked)
+		select {
+		case <-s.free:
+		case <-ctx.Done():
+		}
 	}
-	close(s.asked)
-	select {
-	case <-s.free:
-		return &authv3.CheckResponse{}, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return decision.Response{}
 }
+
+func (s *slow) Broken(error) decision.Response { return decision.Response{Status: 503} }
+
+func (s *slow) Decided(bool, string, time.Duration) {}
+
+func silent() *slog.Logger { return slog.New(slog.NewJSONHandler(io.Discard, nil)) }
 
 type running struct {
 	dir   string
@@ -58,7 +63,7 @@ type running struct {
 	stop  func() error
 }
 
-func start(t *testing.T, service authv3.AuthorizationServer, drain time.Duration) *running {
+func start(t *testing.T, service *slow, drain time.Duration) *running {
 	t.Helper()
 	r := &running{dir: t.TempDir()}
 	address := func(name string) listen.Address {
@@ -76,9 +81,9 @@ func start(t *testing.T, service authv3.AuthorizationServer, drain time.Duration
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s, err := server.New(ctx, server.Options{
-		Check: service, Discovery: http.NotFoundHandler(), Ops: ops.Handler(ready, http.NotFoundHandler()),
+		Check: check.New(service, service, silent()), Discovery: http.NotFoundHandler(), Ops: ops.Handler(ready, http.NotFoundHandler()),
 		Listen: address("authz.sock"), DiscoveryListen: address("discovery.sock"), OpsListen: address("ops.sock"),
-		Ready: ready, OnReady: func() {}, Drain: drain, Log: slog.New(slog.NewJSONHandler(io.Discard, nil)),
+		Ready: ready, OnReady: func() {}, Drain: drain, Log: silent(),
 	})
 	if err != nil {
 		cancel()
@@ -257,7 +262,7 @@ func TestABusyAddressIsNamedWithItsSetting(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = server.New(t.Context(), server.Options{
-		Check: &slow{}, Listen: taken, DiscoveryListen: free, OpsListen: taken, Log: slog.New(slog.NewJSONHandler(io.Discard, nil)),
+		Check: check.New(&slow{}, &slow{}, silent()), Listen: taken, DiscoveryListen: free, OpsListen: taken, Log: silent(),
 	})
 	if err == nil {
 		t.Fatal("two servers on one socket")
