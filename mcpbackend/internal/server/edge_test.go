@@ -284,6 +284,8 @@ func (e *edge) do(c caller, method, target, body string, header ...string) *http
 	return w
 }
 
+func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }
+
 func decode[T any](t *testing.T, data []byte) T {
 	t.Helper()
 	var v T
