@@ -58,7 +58,7 @@ type Caller struct {
 	// asked for (RFC 9110 §11.2): realm and resource_metadata.
 	Challenge string
 	// Token is the access token, for the NeonPanel API and nothing else.
-	Token string
+	Token string `json:"-"`
 }
 
 // Owner is what a session belongs to.
@@ -67,7 +67,7 @@ type Owner struct{ Subject, ClientID string }
 // Owner returns what a session of this caller belongs to.
 func (c Caller) Owner() Owner { return Owner{c.Subject, c.ClientID} }
 
-// LogValue would otherwise print the token.
+// String keeps the token out of whatever prints a caller.
 func (c Caller) String() string { return fmt.Sprintf("caller %q of client %q", c.Subject, c.ClientID) }
 
 // GoString keeps the token out of %#v too.

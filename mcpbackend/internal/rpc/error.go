@@ -35,9 +35,11 @@ type response struct {
 
 var null = json.RawMessage("null")
 
-// FromPeek returns the JSON-RPC error for an error of [Peek].
+// FromPeek returns the JSON-RPC error for an error of [Peek]; nil for nil.
 func FromPeek(err error) *Error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, ErrParse):
 		return &Error{Code: CodeParse, Message: "Parse error: " + err.Error() + "."}
 	case errors.Is(err, ErrParams):

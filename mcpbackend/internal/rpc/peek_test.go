@@ -1,0 +1,127 @@
+package rpc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	segmentio "github.com/segmentio/encoding/json"
+)
+
+func TestPeek(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		body string
+		want Message
+		err  error
+	}{
+		{body: `{"jsonrpc":"2.0","id":1,"method":"ping"}`, want: Message{ID: []byte("1"), Method: "ping"}},
+		{body: ` {"jsonrpc":"2.0","id":"a\"b","method":"ping"} `, want: Message{ID: []byte(`"a\"b"`), Method: "ping"}},
+		{body: `{"jsonrpc":"2.0","method":"notifications/initialized"}`, want: Message{Method: "notifications/initialized"}},
+		{body: `{"jsonrpc":"2.0","id":null,"method":"ping"}`, want: Message{Method: "ping"}},
+		{body: `{"jsonrpc":"2.0","id":1,"result":{}}`, want: Message{ID: []byte("1"), Response: true}},
+		{body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}`, want: Message{ID: []byte("1"), Method: ToolsCall, Tool: "x"}},
+		{body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","name":"y"}}`, want: Message{ID: []byte("1"), Method: ToolsCall, Tool: "y"}},
+		{body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","NAME":"y"}}`, want: Message{ID: []byte("1"), Method: ToolsCall, Tool: "x"}},
+		{body: `{"jsonrpc":"2.0","id":1,"method":"tools\/call","params":{"name":"\u0078"}}`, want: Message{ID: []byte("1"), Method: ToolsCall, Tool: "x"}},
+		{body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","_meta":{"progressToken":"t"}}}`, want: Message{ID: []byte("1"), Method: ToolsCall, Tool: "x", Progress: true}},
+		{body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","_meta":{"progressToken":null}}}`, want: Message{ID: []byte("1"), Method: ToolsCall, Tool: "x"}},
+		{body: ``, err: ErrParse},
+		{body: `{`, err: ErrParse},
+		{body: `{} {}`, err: ErrParse},
+		{body: strings.Repeat("[", 2000), err: ErrParse},
+		{body: `[]`, err: ErrBatch},
+		{body: `"x"`, err: ErrInvalid},
+		{body: `{}`, err: ErrInvalid},
+		{body: `{"jsonrpc":"1.0","id":1,"method":"ping"}`, err: ErrInvalid},
+		{body: `{"jsonrpc":2.0,"id":1,"method":"ping"}`, err: ErrInvalid},
+		{body: `{"jsonrpc":"2.0","id":true,"method":"ping"}`, err: ErrInvalid},
+		{body: `{"jsonrpc":"2.0","id":1}`, err: ErrInvalid},
+		{body: `{"jsonrpc":"2.0","result":{}}`, err: ErrInvalid},
+		{body: `{"jsonrpc":"2.0","id":1,"method":null}`, err: ErrInvalid},
+		{body: `{"jsonrpc":"2.0","id":1,"method":"tools/call"}`, want: Message{ID: []byte("1"), Method: ToolsCall}, err: ErrParams},
+		{body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":5}}`, want: Message{ID: []byte("1"), Method: ToolsCall}, err: ErrParams},
+		{body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","_meta":5}}`, want: Message{ID: []byte("1"), Method: ToolsCall}, err: ErrParams},
+	} {
+		got, err := Peek([]byte(tc.body))
+		if !errors.Is(err, tc.err) || (err == nil) != (tc.err == nil) {
+			t.Errorf("%s: error %v, want %v", tc.body, err, tc.err)
+			continue
+		}
+		if tc.err != nil && tc.want.Method == "" {
+			continue
+		}
+		if string(got.ID) != string(tc.want.ID) || got.Method != tc.want.Method || got.Tool != tc.want.Tool ||
+			got.Response != tc.want.Response || got.Progress != tc.want.Progress {
+			t.Errorf("%s: %+v, want %+v", tc.body, got, tc.want)
+		}
+	}
+}
+
+// FuzzPeekAgreesWithTheSDK: a message that passes is the same message to the
+// SDK. If the two differed, a caller could get past a check.
+func FuzzPeekAgreesWithTheSDK(f *testing.F) {
+	for _, seed := range []string{
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_companies","arguments":{"page":1}}}`,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/list","Method":"tools/call","method":"ping"}`,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","Name":"b","name":"c"}}`,
+		`{"jsonrpc":"2.0","id":1e2,"method":"tools\/call","params":{"name":"\ud800"}}`,
+		`{"jsonrpc":"2.0","id":"x","method":"ping","params":null}`,
+		`{"jsonrpc":"2.0","id":1,"result":{},"error":null}`,
+		"[{}]", "null", "{}{}", "\ufeff{}", "{\"a\":\"\x00\"}",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		m, err := Peek(body)
+		if err != nil {
+			data := FromPeek(err).Body(m.ID)
+			if !json.Valid(data) {
+				t.Fatalf("%q is answered with no JSON: %s", body, data)
+			}
+			return
+		}
+		decoded, err := jsonrpc.DecodeMessage(body)
+		if err != nil {
+			t.Fatalf("passes, but the SDK refuses: %v", err)
+		}
+		switch d := decoded.(type) {
+		case *jsonrpc.Response:
+			if !m.Response {
+				t.Fatalf("a response to the SDK, %+v here", m)
+			}
+		case *jsonrpc.Request:
+			if m.Response || d.Method != m.Method || d.IsCall() != m.Call() {
+				t.Fatalf("method %q and call %v to the SDK, %+v here", d.Method, d.IsCall(), m)
+			}
+			if m.Method != ToolsCall {
+				return
+			}
+			// The SDK's type for the params of a call has these names, and is
+			// decoded with these rules.
+			var p struct {
+				Name string `json:"name"`
+			}
+			decoder := segmentio.NewDecoder(strings.NewReader(string(d.Params)))
+			decoder.DontMatchCaseInsensitiveStructFields()
+			if err := decoder.Decode(&p); err != nil || p.Name != m.Tool {
+				t.Fatalf("tool %q (%v) to the SDK, %q here", p.Name, err, m.Tool)
+			}
+		default:
+			t.Fatalf("unknown kind of message %s", fmt.Sprintf("%T", decoded))
+		}
+	})
+}
+
+func BenchmarkPeek(b *testing.B) {
+	body := []byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_companies","arguments":{"page":1},"_meta":{"x":"y"}}}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Peek(body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
