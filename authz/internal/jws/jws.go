@@ -38,13 +38,19 @@ var encoding = base64.RawURLEncoding.Strict()
 // JWT is judged as a JWT.
 func Looks(raw string) bool {
 	header, rest, found := strings.Cut(raw, ".")
-	if !found || strings.Count(rest, ".") != 1 || len(header) < 2 {
+	if !found || strings.Count(rest, ".") != 1 {
 		return false
 	}
-	n := min(len(header), 8)
-	var first [8]byte
-	decoded, _ := base64.RawURLEncoding.Decode(first[:], []byte(header[:n]))
-	return strings.HasPrefix(strings.TrimLeft(string(first[:decoded]), " \t\r\n"), "{")
+	var bytes [3]byte
+	for len(header) > 1 {
+		n := min(len(header), 4)
+		decoded, err := base64.RawURLEncoding.Decode(bytes[:], []byte(header[:n]))
+		if rest := strings.TrimLeft(string(bytes[:decoded]), " \t\r\n"); rest != "" || err != nil {
+			return strings.HasPrefix(rest, "{")
+		}
+		header = header[n:]
+	}
+	return false
 }
 
 // Parse takes a compact serialisation apart. Its errors are *token.Error.

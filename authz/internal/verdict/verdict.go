@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 	"unique"
+	"unsafe"
 
 	"github.com/maypok86/otter/v2"
 
@@ -32,11 +33,13 @@ type Config struct {
 }
 
 const (
-	// usualEntry is the memory of an acceptance of usual length, the cache's
-	// own part included.
-	usualEntry = 320
-	// entryBase is the part of it that does not depend on the token.
-	entryBase = 224
+	// roomyEntry is what Config.Size counts in: the memory of an acceptance
+	// with long identifiers and many scopes, sharing nothing with others. Most
+	// take half of it.
+	roomyEntry = 608
+	// entryBase is the part of an entry that does not depend on the token, the
+	// cache's own memory included.
+	entryBase = 208
 	// maxRefusals bounds the refusals.
 	maxRefusals = 10_000
 )
@@ -64,15 +67,26 @@ type Cache struct {
 // accepted is a Verdict in little memory: there may be 100,000 of them. What
 // many tokens have in common is held once.
 type accepted struct {
-	subject string
-	id      string
-	client  unique.Handle[string]
-	key     unique.Handle[keys.Thumbprint]
-	byKey   bool
-	scopes  *[]string
-	issued  instant
-	expires instant
-	ttl     time.Duration
+	// text is the subject followed by the token's id.
+	text    string
+	subject int32 // length
+	// Dates as seconds and nanoseconds; noDate for none.
+	issuedNanos, expiresNanos int32
+	issued, expires           int64
+	client                    unique.Handle[string]
+	scopes                    *[]string
+	// key is the zero handle if no key vouched for the token.
+	key unique.Handle[keys.Thumbprint]
+}
+
+// noDate is the zero time.Time in Unix seconds.
+var noDate = time.Time{}.Unix()
+
+func date(seconds int64, nanos int32) time.Time {
+	if seconds == noDate {
+		return time.Time{}
+	}
+	return time.Unix(seconds, int64(nanos))
 }
 
 type refused struct {
@@ -80,31 +94,13 @@ type refused struct {
 	version uint64
 }
 
-// instant is a time.Time without its location.
-type instant struct {
-	seconds int64
-	nanos   int32
-	set     bool
-}
-
-func toInstant(t time.Time) instant {
-	return instant{seconds: t.Unix(), nanos: int32(t.Nanosecond()), set: !t.IsZero()}
-}
-
-func (i instant) time() time.Time {
-	if !i.set {
-		return time.Time{}
-	}
-	return time.Unix(i.seconds, int64(i.nanos))
-}
-
 // New makes an empty Cache. Close must be called in the end.
 func New(config Config) (*Cache, error) {
 	positive, err := otter.New(&otter.Options[Key, *accepted]{
-		MaximumWeight: uint64(config.Size) * usualEntry,
+		MaximumWeight: uint64(config.Size) * roomyEntry,
 		Weigher:       func(_ Key, a *accepted) uint32 { return a.weight() },
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[Key, *accepted]) time.Duration {
-			return min(e.Value.ttl, config.MaxTTL)
+			return min(time.Until(date(e.Value.expires, e.Value.expiresNanos)), config.MaxTTL)
 		}),
 	})
 	if err != nil {
@@ -160,35 +156,35 @@ func (c *Cache) Accepted(key Key) (Verdict, bool) {
 	if !found {
 		return Verdict{}, false
 	}
-	v := Verdict{ByKey: a.byKey, Identity: token.Identity{
-		Subject:  a.subject,
+	v := Verdict{Identity: token.Identity{
+		Subject:  a.text[:a.subject],
 		ClientID: a.client.Value(),
-		ID:       a.id,
+		ID:       a.text[a.subject:],
 		Scopes:   *a.scopes,
-		IssuedAt: a.issued.time(),
-		Expires:  a.expires.time(),
+		IssuedAt: date(a.issued, a.issuedNanos),
+		Expires:  date(a.expires, a.expiresNanos),
 	}}
-	if a.byKey {
-		v.Key = a.key.Value()
+	if a.key != (unique.Handle[keys.Thumbprint]{}) {
+		v.Key, v.ByKey = a.key.Value(), true
 	}
 	return v, true
 }
 
 // Accept remembers an acceptance until the token expires or MaxTTL is over.
-func (c *Cache) Accept(key Key, v Verdict, now time.Time) {
-	ttl := v.Identity.Expires.Sub(now)
-	if ttl <= 0 {
+func (c *Cache) Accept(key Key, v Verdict) {
+	id := &v.Identity
+	if !time.Now().Before(id.Expires) {
 		return
 	}
 	a := &accepted{
-		subject: strings.Clone(v.Identity.Subject),
-		id:      strings.Clone(v.Identity.ID),
-		client:  unique.Make(v.Identity.ClientID),
-		byKey:   v.ByKey,
-		scopes:  c.scopes.intern(v.Identity.Scopes),
-		issued:  toInstant(v.Identity.IssuedAt),
-		expires: toInstant(v.Identity.Expires),
-		ttl:     ttl,
+		text:         id.Subject + id.ID,
+		subject:      int32(len(id.Subject)),
+		issued:       id.IssuedAt.Unix(),
+		issuedNanos:  int32(id.IssuedAt.Nanosecond()),
+		expires:      id.Expires.Unix(),
+		expiresNanos: int32(id.Expires.Nanosecond()),
+		client:       unique.Make(id.ClientID),
+		scopes:       c.scopes.intern(id.Scopes),
 	}
 	if v.ByKey {
 		a.key = unique.Make(v.Key)
@@ -219,12 +215,13 @@ func (c *Cache) Sizes() (accepted, refused int) {
 	return c.accepted.EstimatedSize(), c.refused.EstimatedSize()
 }
 
+// weight is the most memory that the entry can take.
 func (a *accepted) weight() uint32 {
-	size := entryBase + len(a.subject) + len(a.id) + len(a.client.Value())
+	size := entryBase + len(a.text) + len(a.client.Value())
 	for _, scope := range *a.scopes {
-		size += len(scope)
+		size += len(scope) + 1 + int(unsafe.Sizeof(scope))
 	}
-	return uint32(max(size, usualEntry))
+	return uint32(max(size, roomyEntry))
 }
 
 // scopeSets holds each set of scopes once: a gateway's tokens carry few

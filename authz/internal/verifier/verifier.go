@@ -205,7 +205,11 @@ func (v *Verifier) verify(ctx context.Context, raw string) (token.Identity, Sour
 	if !isBearerToken(raw) {
 		return token.Identity{}, FromNowhere, token.Refuse(token.CharactersRefused, nil)
 	}
+	return v.ask(ctx, key, raw)
+}
 
+// ask has a token judged that the cache does not know.
+func (v *Verifier) ask(ctx context.Context, key verdict.Key, raw string) (token.Identity, Source, *token.Error) {
 	// The work is shared, so no caller's cancellation may end it; but its own
 	// bounds do.
 	answers := v.flights.DoChan(string(key[:]), func() (any, error) {
@@ -278,7 +282,7 @@ func (v *Verifier) judge(ctx context.Context, key verdict.Key, raw string) (resu
 	if by != nil {
 		accepted.Key, accepted.ByKey = *by, true
 	}
-	v.cache.Accept(key, accepted, time.Now())
+	v.cache.Accept(key, accepted)
 	return outcome{verdict: accepted, from: from}
 }
 
