@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -142,9 +141,6 @@ func Parse(data []byte) (*Rules, error) {
 		IssuedBefore *time.Time `json:"issued_before"`
 	}
 	if err := yaml.UnmarshalStrict(data, &file); err != nil {
-		if strings.Contains(err.Error(), "cannot unmarshal number") {
-			err = fmt.Errorf("%w (identifiers are strings: quote numbers)", err)
-		}
 		return nil, err
 	}
 	rules := new(Rules)

@@ -26,6 +26,8 @@ type Server struct {
 	// Transport reaches it.
 	Transport http.RoundTripper
 
+	handling sync.WaitGroup
+
 	mu       sync.Mutex
 	handlers map[string]http.HandlerFunc
 	calls    map[string]int
@@ -62,6 +64,7 @@ func StartInMemory(t testing.TB) *Server {
 		transport.CloseIdleConnections()
 		_ = web.Close()
 		<-done
+		s.handling.Wait()
 	})
 	s.announce()
 	return s
@@ -97,6 +100,8 @@ func (s *Server) Calls(path string) int {
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.handling.Add(1)
+	defer s.handling.Done()
 	s.mu.Lock()
 	s.calls[r.URL.Path]++
 	handler := s.handlers[r.URL.Path]
@@ -127,6 +132,8 @@ func Status(status int) http.HandlerFunc {
 // Slow answers after a while, unless the caller goes away.
 func Slow(after time.Duration, then http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		// Only with the body read does the server notice that a caller left.
+		_ = r.ParseForm()
 		timer := time.NewTimer(after)
 		defer timer.Stop()
 		select {
@@ -175,3 +182,10 @@ func (p *pipes) Close() error {
 }
 
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
+
+// Handler is what a path answers now.
+func (s *Server) Handler(path string) http.HandlerFunc {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.handlers[path]
+}

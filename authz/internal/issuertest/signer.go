@@ -8,9 +8,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
-	_ "crypto/sha256"
+	"crypto/sha256"
 	_ "crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
@@ -170,3 +171,10 @@ func (s *Signer) Signature(signed string) []byte {
 }
 
 func fill(n *big.Int, size int) []byte { return n.FillBytes(make([]byte, size)) }
+
+// HMAC is the HS256 signature under a secret.
+func HMAC(secret []byte, signed string) []byte {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(signed))
+	return mac.Sum(nil)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,3 +138,50 @@ func (o readyObserver) Called(what verifier.Call, failed bool, _ time.Duration) 
 }
 func (readyObserver) AudienceReported(string) {}
 func (readyObserver) DenyFileRead(bool)       {}
+
+// counter is an Observer that counts.
+type counter struct {
+	mu       sync.Mutex
+	verdicts map[string]int
+	failed   map[verifier.Call]int
+	called   map[verifier.Call]int
+	reported string
+	denyRead int
+	denyBad  int
+}
+
+func (c *counter) Verdict(from verifier.Source, reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.verdicts == nil {
+		c.verdicts = make(map[string]int)
+	}
+	c.verdicts[string(from)+" "+reason]++
+}
+
+func (c *counter) Called(what verifier.Call, failed bool, _ time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.called == nil {
+		c.called, c.failed = make(map[verifier.Call]int), make(map[verifier.Call]int)
+	}
+	c.called[what]++
+	if failed {
+		c.failed[what]++
+	}
+}
+
+func (c *counter) AudienceReported(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reported = reason
+}
+
+func (c *counter) DenyFileRead(failed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.denyRead++
+	if failed {
+		c.denyBad++
+	}
+}

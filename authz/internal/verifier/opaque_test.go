@@ -1,0 +1,309 @@
+package verifier_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/issuertest"
+	"github.com/neonpanel/mcp-gateway/authz/internal/token"
+	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
+)
+
+func withIntrospection(o *verifier.Options) {
+	o.IntrospectionClientID = "gate way"
+	o.IntrospectionClientSecret = func() (string, error) { return "s&cret", nil }
+}
+
+// active is a good introspection response with changes; a nil value removes.
+func active(issuer string, changes map[string]any) string {
+	c := claims(issuer, map[string]any{"active": true, "token_type": "Bearer"})
+	maps.Copy(c, changes)
+	maps.DeleteFunc(c, func(_ string, v any) bool { return v == nil })
+	return issuertest.Encode(c)
+}
+
+func TestIntrospectionRequest(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		server.Serve(issuertest.PathIntrospect, func(w http.ResponseWriter, r *http.Request) {
+			user, password, _ := r.BasicAuth()
+			// RFC 6749 §2.3.1: form-encoded before Basic.
+			if r.Method != http.MethodPost || user != "gate+way" || password != "s%26cret" || r.URL.RawQuery != "" ||
+				r.PostFormValue("token") != "opaque-1" || r.PostFormValue("token_type_hint") != "access_token" {
+				t.Errorf("%s %s, %s:%s, %v", r.Method, r.URL, user, password, r.PostForm)
+			}
+			issuertest.JSON(active(server.Issuer, nil))(w, r)
+		})
+		id, err := v.Verify(t.Context(), "opaque-1")
+		if err != nil || id.Subject != "46" || id.ClientID != "client-1" || len(id.Scopes) != 2 {
+			t.Errorf("%+v, %v", id, err)
+		}
+	})
+}
+
+func TestIntrospectionResponses(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		expired := time.Now().Add(-time.Second).Unix()
+		number := 0
+		for name, c := range map[string]struct {
+			answer http.HandlerFunc
+			want   string
+		}{
+			"good":                              {issuertest.JSON(active(server.Issuer, nil)), ""},
+			"good without iss (RFC 7662 §2.2)":  {issuertest.JSON(active(server.Issuer, map[string]any{"iss": nil})), ""},
+			"good without token_type":           {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": nil})), ""},
+			"inactive":                          {issuertest.JSON(`{"active":false}`), token.Inactive},
+			"inactive with all the rest":        {issuertest.JSON(active(server.Issuer, map[string]any{"active": false})), token.Inactive},
+			"active a string":                   {issuertest.JSON(active(server.Issuer, map[string]any{"active": "true"})), token.IntrospectionFailed},
+			"active a number":                   {issuertest.JSON(active(server.Issuer, map[string]any{"active": 1})), token.IntrospectionFailed},
+			"active missing":                    {issuertest.JSON(active(server.Issuer, map[string]any{"active": nil})), token.IntrospectionFailed},
+			"active in another case":            {issuertest.JSON(active(server.Issuer, map[string]any{"active": nil, "Active": true})), token.IntrospectionFailed},
+			"active twice":                      {issuertest.JSON(`{"active":false,` + active(server.Issuer, nil)[1:]), token.IntrospectionFailed},
+			"iss of another":                    {issuertest.JSON(active(server.Issuer, map[string]any{"iss": "https://evil.example"})), token.IssuerMismatch},
+			"aud of another":                    {issuertest.JSON(active(server.Issuer, map[string]any{"aud": "https://evil.example"})), token.AudienceMismatch},
+			"aud missing":                       {issuertest.JSON(active(server.Issuer, map[string]any{"aud": nil})), token.AudienceMissing},
+			"expired":                           {issuertest.JSON(active(server.Issuer, map[string]any{"exp": expired})), token.Expired},
+			"exp missing":                       {issuertest.JSON(active(server.Issuer, map[string]any{"exp": nil})), token.ExpiryMissing},
+			"not yet valid":                     {issuertest.JSON(active(server.Issuer, map[string]any{"nbf": expired + 3600})), token.NotYetValid},
+			"sub missing":                       {issuertest.JSON(active(server.Issuer, map[string]any{"sub": nil})), token.SubjectMissing},
+			"token_type DPoP (RFC 9449 §7)":     {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": "DPoP"})), token.NotAccessToken},
+			"token_use refresh_token":           {issuertest.JSON(active(server.Issuer, map[string]any{"token_use": "refresh_token"})), token.NotAccessToken},
+			"cnf":                               {issuertest.JSON(active(server.Issuer, map[string]any{"cnf": map[string]any{}})), token.SenderBound},
+			"scope element with a space":        {issuertest.JSON(active(server.Issuer, map[string]any{"scope": []string{"a b"}})), token.ScopeInvalid},
+			"our credentials refused":           {issuertest.Status(401), token.IntrospectionFailed},
+			"status 400":                        {issuertest.Status(400), token.IntrospectionFailed},
+			"status 500":                        {issuertest.Status(500), token.IntrospectionFailed},
+			"status 503":                        {issuertest.Status(503), token.IntrospectionFailed},
+			"status 204":                        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, token.IntrospectionFailed},
+			"HTML with 200":                     {issuertest.Status(200), token.IntrospectionFailed},
+			"empty":                             {issuertest.JSON(""), token.IntrospectionFailed},
+			"an array":                          {issuertest.JSON("[]"), token.IntrospectionFailed},
+			"longer than allowed":               {issuertest.JSON(active(server.Issuer, map[string]any{"x": strings.Repeat("x", 70000)})), token.IntrospectionFailed},
+			"a redirect, which is not followed": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) }, token.IntrospectionFailed},
+			"hung":                              {issuertest.Slow(time.Hour, issuertest.Status(200)), token.IntrospectionFailed},
+			"dropped":                           {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, token.IntrospectionFailed},
+		} {
+			server.Serve(issuertest.PathIntrospect, c.answer)
+			number++
+			raw := fmt.Sprint("opaque-", number)
+			began := time.Now()
+			_, err := v.Verify(t.Context(), raw)
+			if reason(t, err) != c.want {
+				t.Errorf("%s: %v, want %q", name, err, c.want)
+			}
+			if took := time.Since(began); took > 1500*time.Millisecond {
+				t.Errorf("%s: took %v", name, took)
+			}
+			if c.want == token.IntrospectionFailed {
+				if err.(*token.Error).Kind != token.Unavailable || err.(*token.Error).RetryAfter == 0 {
+					t.Errorf("%s: an outage must be 503 with Retry-After", name)
+				}
+				// An outage is not remembered.
+				server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
+				if _, err := v.Verify(t.Context(), raw); err != nil {
+					t.Errorf("%s, then good: %v", name, err)
+				}
+			}
+		}
+		if n := server.Calls("/elsewhere"); n != 0 {
+			t.Error("a redirect of a POST was followed")
+		}
+	})
+}
+
+func TestIntrospectionOutage(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
+		if _, err := v.Verify(t.Context(), "known"); err != nil {
+			t.Fatal(err)
+		}
+		server.Serve(issuertest.PathIntrospect, issuertest.Status(503))
+		time.Sleep(4 * time.Minute)
+		if _, err := v.Verify(t.Context(), "known"); err != nil {
+			t.Error("known token in an outage:", err)
+		}
+		if _, err := v.Verify(t.Context(), "unknown"); reason(t, err) != token.IntrospectionFailed {
+			t.Error("unknown token in an outage:", err)
+		}
+		time.Sleep(2 * time.Minute)
+		if _, err := v.Verify(t.Context(), "known"); reason(t, err) != token.IntrospectionFailed {
+			t.Error("known token after its verdict ended:", err)
+		}
+	})
+}
+
+func TestRevocationIsSeenWhenTheVerdictEnds(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
+		if _, err := v.Verify(t.Context(), "opaque"); err != nil {
+			t.Fatal(err)
+		}
+		server.Serve(issuertest.PathIntrospect, issuertest.JSON(`{"active":false}`))
+		time.Sleep(5*time.Minute + time.Second)
+		if _, err := v.Verify(t.Context(), "opaque"); reason(t, err) != token.Inactive {
+			t.Error(err)
+		}
+	})
+}
+
+func TestBadOpaqueTokensAreRememberedBriefly(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		server.Serve(issuertest.PathIntrospect, issuertest.JSON(`{"active":false}`))
+		for range 100 {
+			if _, err := v.Verify(t.Context(), "bad"); reason(t, err) != token.Inactive {
+				t.Fatal(err)
+			}
+		}
+		if n := server.Calls(issuertest.PathIntrospect); n != 1 {
+			t.Errorf("%d calls for one bad token", n)
+		}
+		time.Sleep(6 * time.Second)
+		server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
+		if _, err := v.Verify(t.Context(), "bad"); err != nil {
+			t.Error("after a while:", err)
+		}
+	})
+}
+
+func TestOneCallForManyWhoAskAtOnce(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		server.Serve(issuertest.PathIntrospect, issuertest.Slow(time.Second, issuertest.JSON(active(server.Issuer, nil))))
+		first, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() {
+			if _, err := v.Verify(first, "opaque"); reason(t, err) != token.Interrupted || !errors.Is(err, context.Canceled) {
+				t.Error("the first, which went away:", err)
+			}
+		})
+		synctest.Wait()
+		for range 50 {
+			all.Go(func() {
+				if _, err := v.Verify(t.Context(), "opaque"); err != nil {
+					t.Error("one that stayed:", err)
+				}
+			})
+		}
+		synctest.Wait()
+		cancel()
+		all.Wait()
+		if n := server.Calls(issuertest.PathIntrospect); n != 1 {
+			t.Errorf("%d calls", n)
+		}
+	})
+}
+
+func TestCallsInFlightAreBounded(t *testing.T) {
+	inBubble(t, func(o *verifier.Options) { withIntrospection(o); o.IntrospectionInFlight = 3 }, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		var mu sync.Mutex
+		now, most := 0, 0
+		server.Serve(issuertest.PathIntrospect, func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			now++
+			most = max(most, now)
+			mu.Unlock()
+			issuertest.Slow(time.Second, issuertest.JSON(active(server.Issuer, nil)))(w, r)
+			mu.Lock()
+			now--
+			mu.Unlock()
+		})
+		outcomes := make(map[string]int)
+		var all sync.WaitGroup
+		for i := range 20 {
+			all.Go(func() {
+				_, err := v.Verify(t.Context(), fmt.Sprint("opaque-", i))
+				mu.Lock()
+				outcomes[reason(t, err)]++
+				mu.Unlock()
+			})
+		}
+		all.Wait()
+		if most != 3 || outcomes[""] != 3 || outcomes[token.IntrospectionBusy]+outcomes[token.IntrospectionFailed] != 17 {
+			t.Errorf("at most %d at once; %v", most, outcomes)
+		}
+	})
+}
+
+func TestJWTIsNeverIntrospectedAsOpaque(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
+		for name, raw := range map[string]string{
+			"forged":         issuertest.NewSigner("RS256", "one", 7).Sign(claims(server.Issuer, nil)),
+			"unsigned":       unsigned(server.Issuer, "none"),
+			"broken header":  issuertest.Base64(`{"alg"`) + ".e30.c2ln",
+			"spaces first":   issuertest.Base64("            {}") + ".e30.c2ln",
+			"expired":        sign(server.Issuer, map[string]any{"exp": 1}),
+			"non-canonical ": issuertest.Base64(`{"alg":"RS256"}`) + ".e31.c2ln",
+		} {
+			if _, err := v.Verify(t.Context(), raw); err == nil || err.(*token.Error).Kind != token.Invalid {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if n := server.Calls(issuertest.PathIntrospect); n != 0 {
+			t.Errorf("%d introspections", n)
+		}
+	})
+}
+
+func TestModes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		set                func(*verifier.Options)
+		jwt, opaque        string
+		introspectionCalls int
+	}{
+		"auto":                     {withIntrospection, "", "", 1},
+		"auto without credentials": {func(*verifier.Options) {}, "", token.Opaque, 0},
+		"jwt":                      {func(o *verifier.Options) { withIntrospection(o); o.Mode = verifier.JWT }, "", token.Opaque, 0},
+		"opaque":                   {func(o *verifier.Options) { withIntrospection(o); o.Mode = verifier.Opaque }, "", "", 2},
+		"auto, JWT introspected":   {func(o *verifier.Options) { withIntrospection(o); o.IntrospectJWT = true }, "", "", 2},
+		"jwt mode, introspected":   {func(o *verifier.Options) { withIntrospection(o); o.IntrospectJWT, o.Mode = true, verifier.JWT }, "", token.Opaque, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, c.set, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+				server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
+				for range 2 {
+					if _, err := v.Verify(t.Context(), sign(server.Issuer, nil)); reason(t, err) != c.jwt {
+						t.Error("JWT:", err)
+					}
+					if _, err := v.Verify(t.Context(), "opaque"); reason(t, err) != c.opaque {
+						t.Error("opaque:", err)
+					}
+				}
+				if n := server.Calls(issuertest.PathIntrospect); n != c.introspectionCalls {
+					t.Errorf("%d introspections", n)
+				}
+			})
+		})
+	}
+}
+
+func TestIntrospectedJWT(t *testing.T) {
+	inBubble(t, func(o *verifier.Options) { withIntrospection(o); o.IntrospectJWT = true }, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		for i, c := range []struct {
+			answer string
+			want   string
+		}{
+			{`{"active":false}`, token.Inactive},
+			{active(server.Issuer, map[string]any{"sub": "47"}), token.Inactive},
+			{`<html>`, token.IntrospectionFailed},
+			{active(server.Issuer, nil), ""},
+		} {
+			server.Serve(issuertest.PathIntrospect, issuertest.JSON(c.answer))
+			if _, err := v.Verify(t.Context(), sign(server.Issuer, map[string]any{"jti": fmt.Sprint(i)})); reason(t, err) != c.want {
+				t.Errorf("%s: %v, want %q", c.answer, err, c.want)
+			}
+		}
+		before := server.Calls(issuertest.PathIntrospect)
+		_, _ = v.Verify(t.Context(), issuertest.NewSigner("RS256", "one", 7).Sign(claims(server.Issuer, nil)))
+		if server.Calls(issuertest.PathIntrospect) != before {
+			t.Error("a forged JWT was introspected")
+		}
+	})
+}

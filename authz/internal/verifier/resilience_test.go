@@ -1,0 +1,340 @@
+package verifier_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/issuertest"
+	"github.com/neonpanel/mcp-gateway/authz/internal/token"
+	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// Outages over HTTP, with a token whose verdict is not cached each time.
+func TestOutages(t *testing.T) {
+	t.Parallel()
+	for name, outage := range map[string]http.HandlerFunc{
+		"503":              issuertest.Status(503),
+		"HTML with 200":    issuertest.Status(200),
+		"empty set":        issuertest.JSON(`{"keys":[]}`),
+		"hang":             issuertest.Slow(time.Hour, issuertest.Status(200)),
+		"endless":          endless,
+		"too long":         issuertest.JSON(`{"keys":[],"x":"` + strings.Repeat("x", 1<<20) + `"}`),
+		"dropped":          func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"another's origin": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.2/jwks", 302) },
+		"redirect loop":    func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 302) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+				for _, path := range []string{issuertest.PathJWKS, issuertest.PathOAuth, issuertest.PathOpenID} {
+					server.Serve(path, outage)
+				}
+				stranger := issuertest.NewSigner("RS256", "two", 2)
+				for hour := range 23 {
+					time.Sleep(time.Hour)
+					began := time.Now()
+					if _, err := v.Verify(t.Context(), sign(server.Issuer, nil)); err != nil {
+						t.Fatalf("good token after %d h: %v", hour+1, err)
+					}
+					if took := time.Since(began); took != 0 {
+						t.Errorf("good token took %v", took)
+					}
+					_, err := v.Verify(t.Context(), stranger.Sign(claims(server.Issuer, nil)))
+					if r := reason(t, err); r != token.KeyPending {
+						t.Errorf("token of an unknown key: %v", err)
+					}
+					if took := time.Since(began); took > 1500*time.Millisecond {
+						t.Errorf("token of an unknown key took %v", took)
+					}
+				}
+				time.Sleep(61 * time.Minute)
+				_, err := v.Verify(t.Context(), sign(server.Issuer, nil))
+				if r := reason(t, err); r != token.KeysStale {
+					t.Errorf("keys too old: %v", err)
+				}
+				if err := v.Ready(); err != nil {
+					t.Error("an outage made the process unready:", err)
+				}
+				server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signer, stranger)))
+				time.Sleep(time.Minute)
+				for _, s := range []*issuertest.Signer{signer, stranger} {
+					if _, err := v.Verify(t.Context(), s.Sign(claims(server.Issuer, nil))); err != nil {
+						t.Error("after the outage:", err)
+					}
+				}
+			})
+		})
+	}
+}
+
+func endless(w http.ResponseWriter, r *http.Request) {
+	for r.Context().Err() == nil {
+		if _, err := fmt.Fprint(w, strings.Repeat(" ", 64<<10)); err != nil {
+			return
+		}
+	}
+}
+
+func TestStartWhileTheIssuerIsDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := issuertest.StartInMemory(t)
+		good := server.Handler(issuertest.PathOAuth)
+		server.Serve(issuertest.PathOAuth, issuertest.Status(503))
+		server.Serve(issuertest.PathOpenID, issuertest.Status(503))
+		v := start(t, server, nil)
+		synctest.Wait()
+		raw := signer.Sign(claims(server.Issuer, map[string]any{"exp": time.Now().Add(10 * time.Hour).Unix()}))
+		if _, err := v.Verify(t.Context(), raw); reason(t, err) != token.KeysMissing {
+			t.Error("while down:", err)
+		}
+		if err := v.Ready(); err == nil || !strings.Contains(err.Error(), "metadata") {
+			t.Error("ready while down:", err)
+		}
+		if _, known := v.Metadata().Raw(); known {
+			t.Error("metadata while down")
+		}
+		time.Sleep(time.Hour)
+
+		server.Serve(issuertest.PathOAuth, good)
+		time.Sleep(31 * time.Second)
+		if err := v.Ready(); err == nil || !strings.Contains(err.Error(), "keys") {
+			t.Error("ready without keys:", err)
+		}
+		server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signer)))
+		time.Sleep(31 * time.Second)
+		if err := v.Ready(); err != nil {
+			t.Error("not ready after recovery:", err)
+		}
+		if _, err := v.Verify(t.Context(), raw); err != nil {
+			t.Error("after recovery:", err)
+		}
+		if s := v.Stats(); s.Keys != 1 || s.KeysFetched.IsZero() || s.Accepted != 1 {
+			t.Errorf("stats are %+v", s)
+		}
+	})
+}
+
+// The keys follow the metadata at once, not at the next retry.
+func TestReadyAsSoonAsMetadataAndKeysAreIn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := issuertest.StartInMemory(t)
+		server.Serve(issuertest.PathOAuth, issuertest.Slow(100*time.Millisecond, server.Handler(issuertest.PathOAuth)))
+		server.Serve(issuertest.PathOpenID, issuertest.Slow(time.Hour, issuertest.Status(404)))
+		server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signer)))
+		v := start(t, server, nil)
+		time.Sleep(101 * time.Millisecond)
+		synctest.Wait()
+		if err := v.Ready(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCachedVerdictDiesWithItsKey(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		raw := signer.Sign(claims(server.Issuer, nil))
+		if _, err := v.Verify(t.Context(), raw); err != nil {
+			t.Fatal(err)
+		}
+		// Another key under the same kid.
+		server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(issuertest.NewSigner("RS256", "one", 5))))
+		time.Sleep(5*time.Minute - time.Second)
+		if _, err := v.Verify(t.Context(), raw); reason(t, err) != token.SignatureInvalid {
+			t.Error("key replaced:", err)
+		}
+	})
+}
+
+func TestCachedVerdictDiesWithTheStalenessBound(t *testing.T) {
+	inBubble(t, func(o *verifier.Options) {
+		o.KeysRefresh, o.KeysMaxStale, o.CacheMaxTTL = time.Minute, 10*time.Minute, time.Hour
+	}, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		raw := signer.Sign(claims(server.Issuer, nil))
+		if _, err := v.Verify(t.Context(), raw); err != nil {
+			t.Fatal(err)
+		}
+		server.Serve(issuertest.PathJWKS, issuertest.Status(503))
+		time.Sleep(9 * time.Minute)
+		if _, err := v.Verify(t.Context(), raw); err != nil {
+			t.Error("within the bound:", err)
+		}
+		time.Sleep(2 * time.Minute)
+		if _, err := v.Verify(t.Context(), raw); reason(t, err) != token.KeysStale {
+			t.Error("beyond the bound:", err)
+		}
+	})
+}
+
+func TestFreshlyRotatedKeyHealsARememberedRefusal(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		replaced := issuertest.NewSigner("RS256", "one", 5)
+		server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(replaced)))
+		time.Sleep(time.Minute)
+		raw := replaced.Sign(claims(server.Issuer, nil))
+		if _, err := v.Verify(t.Context(), raw); reason(t, err) != token.SignatureInvalid {
+			t.Error("first use:", err)
+		}
+		synctest.Wait()
+		if _, err := v.Verify(t.Context(), raw); err != nil {
+			t.Error("as soon as the keys are refreshed:", err)
+		}
+	})
+}
+
+func TestFloodOfBadTokensEvictsNoGoodOneAndCausesNoStorm(t *testing.T) {
+	inBubble(t, func(o *verifier.Options) { o.CacheSize = 100 }, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		good := signer.Sign(claims(server.Issuer, nil))
+		if _, err := v.Verify(t.Context(), good); err != nil {
+			t.Fatal(err)
+		}
+		forger := issuertest.NewSigner("ES256", "one", 1)
+		forger.Algorithm = "RS256"
+		before := server.Calls(issuertest.PathJWKS)
+		head := issuertest.Base64(issuertest.Encode(map[string]any{"alg": "RS256", "kid": "unknown"}))
+		for i := range 5000 {
+			payload := issuertest.Base64(issuertest.Encode(claims(server.Issuer, map[string]any{"jti": fmt.Sprint(i)})))
+			if _, err := v.Verify(t.Context(), head+"."+payload+".c2ln"); reason(t, err) == "" {
+				t.Fatal("accepted")
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if n := server.Calls(issuertest.PathJWKS) - before; n > 2 {
+			t.Errorf("%d fetches in 5 s", n)
+		}
+		if s := v.Stats(); s.Accepted != 1 || s.Refused > 200 {
+			t.Errorf("stats are %+v", s)
+		}
+	})
+}
+
+func TestDenyFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "deny.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+			t.Error(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Error(err)
+		}
+	}
+	write("")
+	counted := new(counter)
+	synctest.Test(t, func(t *testing.T) {
+		server := issuertest.StartInMemory(t)
+		server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signer)))
+		v := start(t, server, func(o *verifier.Options) { o.DenyFile, o.Observer = path, counted })
+		synctest.Wait()
+		raw := signer.Sign(claims(server.Issuer, nil))
+		for i, step := range []struct {
+			file   string
+			want   string
+			broken bool
+		}{
+			{"subjects: []", "", false},
+			{`subjects: ["46"]`, token.Denied, false},
+			{`subjects: [`, token.Denied, true},
+			{`subject: ["47"]`, token.Denied, true},
+			{`subjects: [46]`, token.Denied, false},
+			{`subjects: ["47"]`, "", false},
+			{`clients: ["client-1"]`, token.Denied, false},
+			{`jtis: ["token-1"]`, token.Denied, false},
+			{`{"jtis": ["token-2"]}`, "", false},
+			{`issued_before: 1999-12-31T23:59:59Z`, "", false},
+			{`issued_before: 2000-01-01T00:00:01Z`, token.Denied, false},
+			{``, "", false},
+		} {
+			write(step.file)
+			time.Sleep(1100 * time.Millisecond)
+			synctest.Wait()
+			if _, err := v.Verify(t.Context(), raw); reason(t, err) != step.want {
+				t.Errorf("step %d, %s: %v, want %q", i, step.file, err, step.want)
+			}
+			if v.Stats().DenyFileBroken != step.broken {
+				t.Errorf("step %d: broken is %v", i, !step.broken)
+			}
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if _, err := v.Verify(t.Context(), raw); err != nil {
+			t.Error("without the file, the last good one is empty:", err)
+		}
+		if !v.Stats().DenyFileBroken {
+			t.Error("a missing file is not reported")
+		}
+	})
+	if counted.denyRead != 13 || counted.denyBad != 3 {
+		t.Errorf("%d readings, %d bad", counted.denyRead, counted.denyBad)
+	}
+	if counted.verdicts["cache "] == 0 {
+		t.Error("no verdict came from the cache")
+	}
+}
+
+func TestAllFaultsAreReportedAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := verifier.New(verifier.Options{
+		Issuer: "http://my.example.com", JWKSURL: "ftp://x", IntrospectionURL: "http://x.example.com/i",
+		Proxy: "::", Mode: "both", Algorithms: []string{"HS256", "none", "RS256"}, IntrospectionClientID: "x",
+		KeysRefresh: time.Hour, KeysMaxStale: time.Minute, CacheSize: -1, DenyFile: "/does/not/exist",
+	})
+	for _, setting := range []string{
+		"NEONPANEL_ISSUER", "AUTHZ_JWKS_URL", "AUTHZ_INTROSPECTION_URL", "UPSTREAM_PROXY", "AUTHZ_TOKEN_MODE", `"HS256"`, `"none"`,
+		"AUTHZ_INTROSPECTION_CLIENT_SECRET", "AUTHZ_KEYS_MAX_STALE", "AUTHZ_CACHE_SIZE", "AUTHZ_DENY_FILE",
+	} {
+		if err == nil || !strings.Contains(err.Error(), setting) {
+			t.Errorf("%s is not named in: %v", setting, err)
+		}
+	}
+	for name, change := range map[string]func(*verifier.Options){
+		"opaque without credentials":          func(o *verifier.Options) { o.Mode = verifier.Opaque },
+		"JWT introspection without them":      func(o *verifier.Options) { o.IntrospectJWT = true },
+		"issuer missing":                      func(o *verifier.Options) { o.Issuer = "" },
+		"issuer with a query":                 func(o *verifier.Options) { o.Issuer += "?x" },
+		"issuer with a fragment":              func(o *verifier.Options) { o.Issuer += "#" },
+		"issuer with user information":        func(o *verifier.Options) { o.Issuer = "https://u:p@my.example.com" },
+		"certificate file that is not there":  func(o *verifier.Options) { o.CAFile = "/does/not/exist" },
+		"certificate file without one inside": func(o *verifier.Options) { o.CAFile = "resilience_test.go" },
+	} {
+		options := verifier.Options{Issuer: "https://my.example.com"}
+		change(&options)
+		if _, err := verifier.New(options); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestRunEndsWithItsContextWhateverTheIssuerDoes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := issuertest.StartInMemory(t)
+		server.Serve(issuertest.PathOAuth, issuertest.Slow(time.Hour, issuertest.Status(200)))
+		v, err := verifier.New(verifier.Options{Issuer: server.Issuer, Transport: server.Transport})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- v.Run(ctx) }()
+		synctest.Wait()
+		began := time.Now()
+		cancel()
+		if err := <-ended; err != nil || time.Since(began) != 0 {
+			t.Error(err, time.Since(began))
+		}
+	})
+}
