@@ -35,16 +35,17 @@ func TestOutages(t *testing.T) {
 		"redirect loop":    func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 302) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, nil, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+			short := func(o *verifier.Options) { o.KeysRefresh, o.KeysMaxStale = time.Minute, 10*time.Minute }
+			inBubble(t, short, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
 				for _, path := range []string{issuertest.PathJWKS, issuertest.PathOAuth, issuertest.PathOpenID} {
 					server.Serve(path, outage)
 				}
 				stranger := issuertest.NewSigner("RS256", "two", 2)
-				for hour := range 23 {
-					time.Sleep(time.Hour)
+				for range 8 {
+					time.Sleep(time.Minute)
 					began := time.Now()
 					if _, err := v.Verify(t.Context(), sign(server.Issuer, nil)); err != nil {
-						t.Fatalf("good token after %d h: %v", hour+1, err)
+						t.Fatal("good token:", err)
 					}
 					if took := time.Since(began); took != 0 {
 						t.Errorf("good token took %v", took)
@@ -57,7 +58,7 @@ func TestOutages(t *testing.T) {
 						t.Errorf("token of an unknown key took %v", took)
 					}
 				}
-				time.Sleep(61 * time.Minute)
+				time.Sleep(2*time.Minute + time.Second)
 				_, err := v.Verify(t.Context(), sign(server.Issuer, nil))
 				if r := reason(t, err); r != token.KeysStale {
 					t.Errorf("keys too old: %v", err)
