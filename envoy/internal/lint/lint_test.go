@@ -194,7 +194,7 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 			m.Set(m.Descriptor().Fields().ByName("exact_match"), protoreflect.ValueOfString("POST"))
 		})},
 		"deprecated value": {"deprecated", func(_ *testing.T, b *bootstrapv3.Bootstrap) {
-			b.DynamicResources = &bootstrapv3.Bootstrap_DynamicResources{CdsConfig: &corev3.ConfigSource{ResourceApiVersion: corev3.ApiVersion_V2}}
+			b.DynamicResources = &bootstrapv3.Bootstrap_DynamicResources{CdsConfig: &corev3.ConfigSource{ResourceApiVersion: 1 /* V2 */}}
 		}},
 		"constraint":               {"schema", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.StaticResources.Clusters[0].Name = "" }},
 		"constraint, packed":       {"schema", hcm(func(m manager) { m.StatPrefix = "" })},
