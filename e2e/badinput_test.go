@@ -195,6 +195,9 @@ func sharedForeignToken(t *testing.T) string {
 	return foreign.token(t, sellerOne)
 }
 
+// sandboxClient is the client that the sandbox mints tokens for.
+const sandboxClient = "neonpanel-sandbox"
+
 func TestEveryKindOfToken(t *testing.T) {
 	t.Parallel()
 	g := sharedGateway(t)
@@ -203,6 +206,22 @@ func TestEveryKindOfToken(t *testing.T) {
 		if r := g.call(t, modern, token, "list_companies", nil); r.IsError {
 			t.Errorf("%s: %s", kind, r.text())
 		}
+	}
+	// A Passport token has its client for an audience and names no issuer: it
+	// is refused unless the settings say which clients are trusted.
+	passport := stack.TokenRequest{Account: sellerTwo, Kind: "passport", ClientID: sandboxClient}
+	if r := g.rpc(t, modern, g.mint(t, passport), "tools/list", "", nil); r.Status != 401 {
+		t.Errorf("passport, by default: %d %s", r.Status, r.Body)
+	}
+	trusting := ownGateway(t, stack.Options{Env: map[string][]string{
+		stack.Authz: {"AUTHZ_ALLOW_MISSING_ISSUER=true", "AUTHZ_CLIENT_IDS=" + sandboxClient},
+	}})
+	if r := trusting.call(t, modern, trusting.mint(t, passport), "list_companies", nil); r.IsError {
+		t.Errorf("passport: %s", r.text())
+	}
+	passport.ClientID = "another-client"
+	if r := trusting.rpc(t, modern, trusting.mint(t, passport), "tools/list", "", nil); r.Status != 401 {
+		t.Errorf("passport of another client: %d %s", r.Status, r.Body)
 	}
 }
 

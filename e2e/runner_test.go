@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/neonpanel/mcp-gateway/e2e/internal/stack"
 )
 
 // A runner is `stack run` as make starts it.
@@ -194,10 +197,17 @@ func TestRunPrintsCommandsThatWork(t *testing.T) {
 	}
 
 	t.Run("token prints a token and nothing else", func(t *testing.T) {
-		for _, args := range [][]string{nil, {"--account", sellerTwo}, {"--kind", "opaque"}, {"--scope", "read:companies"}, {"--ttl", "90s"}} {
+		g := &gateway{Stack: &stack.Stack{URL: fmt.Sprintf("http://127.0.0.1:%d", r.port)}, client: http.DefaultClient}
+		for _, args := range [][]string{
+			nil, {"--account", sellerTwo}, {"--kind", "opaque"}, {"--kind", "passport"}, {"--scope", "read:companies"}, {"--ttl", "90s"},
+		} {
 			out, errs, err := runStack(t, r.state, append([]string{"token"}, args...)...)
-			if err != nil || strings.Count(out, "\n") != 1 || strings.ContainsAny(strings.TrimSpace(out), " \t") || errs != "" {
+			token := strings.TrimSpace(out)
+			if err != nil || out != token+"\n" || strings.ContainsAny(token, " \t\n") || errs != "" {
 				t.Errorf("%v: %q %q %v", args, out, errs, err)
+			}
+			if result := g.call(t, modern, token, "list_companies", nil); result.IsError {
+				t.Errorf("%v: %s", args, result.text())
 			}
 		}
 		for _, args := range [][]string{{"--account", "nobody@example.com"}, {"--kind", "gold"}, {"--ttl", "soon"}} {

@@ -65,6 +65,11 @@ func (c *runCmd) Run(ctx context.Context) error {
 		SandboxPort: c.SandboxPort,
 		Logs:        filepath.Join(dir, "logs"),
 		State:       filepath.Join(dir, "state.json"),
+		Env: map[string][]string{
+			// So that `make token KIND=passport` is of use: such a token has its
+			// client for an audience and names no issuer.
+			stack.Authz: {"AUTHZ_ALLOW_MISSING_ISSUER=true", "AUTHZ_CLIENT_IDS=neonpanel-sandbox"},
+		},
 		Progress: func(format string, args ...any) {
 			fmt.Fprintf(os.Stderr, format+"\n", args...)
 		},
