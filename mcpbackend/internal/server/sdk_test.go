@@ -101,3 +101,7 @@ func TestSDKClientListsAndCalls(t *testing.T) {
 		})
 	}
 }
+
+func bareEcho(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+	return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: string(req.Params.Arguments)}}}, nil
+}
