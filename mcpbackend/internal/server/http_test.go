@@ -407,8 +407,8 @@ func TestPlainCalls(t *testing.T) {
 	}{
 		{name: "ok", body: `{"name":"echo","arguments":{"company_uuid":"c-1"}}`, status: 200, says: `"structuredContent":{"arguments":{"company_uuid":"c-1"}`},
 		{name: "no arguments", body: `{"name":"echo"}`, status: 200, says: `"isError":false`},
-		{name: "failure", body: `{"name":"fail"}`, status: 200, says: `"isError":true`},
-		{name: "panic", body: `{"name":"panic"}`, status: 200, says: `"isError":true`},
+		{name: "failure", body: `{"name":"fail"}`, status: 429, says: `"isError":true`},
+		{name: "panic", body: `{"name":"panic"}`, status: 500, says: `"isError":true`},
 		{name: "GET", method: "GET", status: 405, says: "/mcp/capabilities"},
 		{name: "no name", body: `{"arguments":{}}`, status: 400, says: "name"},
 		{name: "empty name", body: `{"name":""}`, status: 400, says: "name"},
@@ -430,6 +430,9 @@ func TestPlainCalls(t *testing.T) {
 			}
 			if got := w.Header().Get("Cache-Control"); got != "no-store" {
 				t.Errorf("Cache-Control %q", got)
+			}
+			if got := w.Header().Get("Retry-After"); tc.status == 429 && got != "7" {
+				t.Errorf("Retry-After %q, want 7", got)
 			}
 			decode[map[string]any](t, w.Body.Bytes())
 		})
