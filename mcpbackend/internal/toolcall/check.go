@@ -53,8 +53,18 @@ func describe(s *catalogue.Schema) string {
 	return "copy it from the answer that holds it"
 }
 
+// decode reads a value; numbers keep their digits.
 func decode(raw json.RawMessage) (any, bool) {
-	// Numbers keep their digits.
+	// Most arguments are short and plain, and need no decoder of their own. They
+	// have been through one as part of the whole.
+	switch {
+	case len(raw) == 0:
+		return nil, false
+	case raw[0] == '"' && plain(raw):
+		return string(raw[1 : len(raw)-1]), true
+	case integer.Match(raw):
+		return json.Number(raw), true
+	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
 	var value any
@@ -63,6 +73,19 @@ func decode(raw json.RawMessage) (any, bool) {
 	}
 	_, err := decoder.Token()
 	return value, err == io.EOF
+}
+
+// plain says that raw is a string of ASCII without escapes.
+func plain(raw json.RawMessage) bool {
+	if len(raw) < 2 {
+		return false
+	}
+	for _, c := range raw[1 : len(raw)-1] {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return raw[len(raw)-1] == '"'
 }
 
 var (
@@ -74,8 +97,11 @@ func convert(s *catalogue.Schema, raw json.RawMessage) json.RawMessage {
 	if len(raw) == 0 {
 		return raw
 	}
+	isString := len(raw) > 1 && raw[0] == '"'
 	var given string
-	isString := raw[0] == '"' && json.Unmarshal(raw, &given) == nil
+	if isString {
+		given = text(raw)
+	}
 	trimmed := strings.TrimSpace(given)
 	switch s.Type {
 	case "integer":
@@ -170,7 +196,10 @@ func marshal(value string) json.RawMessage {
 
 // text is the plain form of a JSON scalar.
 func text(raw json.RawMessage) string {
-	if len(raw) > 0 && raw[0] == '"' {
+	if len(raw) > 1 && raw[0] == '"' {
+		if plain(raw) {
+			return string(raw[1 : len(raw)-1])
+		}
 		var s string
 		_ = json.Unmarshal(raw, &s)
 		return s

@@ -1,9 +1,16 @@
 package toolcall
 
 import (
+	"context"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,52 +19,88 @@ import (
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/openapi"
 )
 
+const token = "secret-token-of-the-caller"
+
 // stage is a runner whose API is a real HTTP server on loopback.
 type stage struct {
 	runner    Runner
 	catalogue *catalogue.Catalogue
+	calls     atomic.Int32
 }
 
-func newStage(t testing.TB, handler http.Handler) *stage {
+func newStage(t testing.TB, handler http.HandlerFunc) *stage {
 	t.Helper()
-	server := httptest.NewServer(handler)
+	s := &stage{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.calls.Add(1)
+		if handler != nil {
+			handler(w, r)
+		}
+	}))
 	t.Cleanup(server.Close)
 	client, err := neonpanel.New(neonpanel.Options{
-		BaseURL: server.URL, Timeout: 2 * time.Second, AttemptTimeout: 300 * time.Millisecond,
-		Backoff: time.Millisecond, MaxBytes: 1 << 20,
+		BaseURL: server.URL, Timeout: 10 * time.Second, AttemptTimeout: 5 * time.Second,
+		Backoff: time.Millisecond, MaxBytes: 1 << 20, Attempts: 1,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	tools, err := catalogue.Load(openapi.Document(), openapi.Overlay(), catalogue.Options{Toolsets: []string{"all"}})
+	s.catalogue, err = loadTools()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &stage{runner: New(client, Options{}), catalogue: tools}
+	s.runner = New(client, Options{})
+	return s
 }
 
-func (s *stage) call(t testing.TB, name, arguments string) Result {
+var loadTools = sync.OnceValues(func() (*catalogue.Catalogue, error) {
+	return catalogue.Load(openapi.Document(), openapi.Overlay(), catalogue.Options{Toolsets: []string{catalogue.AllTools}})
+})
+
+func (s *stage) tool(t testing.TB, name string) catalogue.Tool {
 	t.Helper()
 	tool, ok := s.catalogue.Lookup(name)
 	if !ok {
 		t.Fatalf("no tool %s", name)
 	}
-	return s.runner.Run(t.Context(), tool, json.RawMessage(arguments), "token-of-the-caller")
+	return tool
+}
+
+func (s *stage) call(t testing.TB, name, arguments string) Result {
+	t.Helper()
+	result := s.runner.Run(t.Context(), s.tool(t, name), json.RawMessage(arguments), token)
+	if result.Text == "" {
+		t.Error("the result has no text")
+	}
+	if result.Failure != nil && (strings.Contains(result.Text, token) || strings.Contains(result.Text, "127.0.0.1")) {
+		t.Errorf("the failure shows too much: %s", result.Text)
+	}
+	if result.Structured != nil && !json.Valid(result.Structured) {
+		t.Errorf("structured is not JSON: %s", result.Structured)
+	}
+	return result
+}
+
+func answer(status int, mediaType, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", mediaType)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
 }
 
 func TestAnswerArrivesAsItWasSent(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := newStage(t, func(w http.ResponseWriter, r *http.Request) {
 		if got, want := r.URL.RequestURI(), "/api/v1/companies/ab12/warehouses?page=2&per_page=30&search=north+%26+south"; got != want {
 			t.Errorf("called %s, want %s", got, want)
 		}
-		if got := r.Header.Get("Authorization"); got != "Bearer token-of-the-caller" {
+		if got := r.Header.Get("Authorization"); got != "Bearer "+token {
 			t.Errorf("Authorization %q", got)
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write([]byte(`{ "current_page": 2, "per_page": 30, "last_page": 3, "data": [ {"price": 10.50, "n": 12345678901234567890} ] }`))
-	}))
+		answer(200, "application/json", `{ "current_page": 2, "per_page": 30, "last_page": 3, "data": [ {"price": 10.50, "n": 12345678901234567890} ] }`)(w, r)
+	})
 	result := s.call(t, "list_warehouses", `{"companyUuid":"ab12","page":"2","search":"north & south"}`)
 	if result.Failure != nil {
 		t.Fatal(result.Failure)
@@ -68,5 +111,376 @@ func TestAnswerArrivesAsItWasSent(t *testing.T) {
 	}
 	if want := want + "\n\nPage 2 of 3. For more, call list_warehouses again with page=3."; result.Text != want {
 		t.Errorf("text %s", result.Text)
+	}
+}
+
+func TestArgumentsReachTheAPI(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ name, tool, arguments, want string }{
+		{"none", "list_companies", ``, "/api/v1/companies?page=1&per_page=30"},
+		{"null", "list_companies", `null`, "/api/v1/companies?page=1&per_page=30"},
+		{"empty string", "list_companies", `""`, "/api/v1/companies?page=1&per_page=30"},
+		{"wrapped", "list_companies", `{"params":{"params":{"page":3}}}`, "/api/v1/companies?page=3&per_page=30"},
+		{"JSON in a string", "list_companies", `"{\"page\":3}"`, "/api/v1/companies?page=3&per_page=30"},
+		{"both", "list_companies", `{"params":"{\"params\":{\"page\":3}}"}`, "/api/v1/companies?page=3&per_page=30"},
+		{"integer as float", "list_companies", `{"page":3.0}`, "/api/v1/companies?page=3&per_page=30"},
+		{"null and empty mean left out", "list_warehouses", `{"companyUuid":"a","search":"","page":null}`, "/api/v1/companies/a/warehouses?page=1&per_page=30"},
+		{"other spelling of a name", "list_warehouses", `{"company_uuid":"a"}`, "/api/v1/companies/a/warehouses?page=1&per_page=30"},
+		{"exact name wins", "list_warehouses", `{"company_uuid":"b","companyUuid":"a"}`, "/api/v1/companies/a/warehouses?page=1&per_page=30"},
+		{"number for text", "list_warehouses", `{"companyUuid":7,"search":42}`, "/api/v1/companies/7/warehouses?page=1&per_page=30&search=42"},
+		{"text for number in path", "inventory_balances", `{"companyUuid":"a","inventoryId":"17"}`, "/api/v1/companies/a/inventory-items/17/balances"},
+		{"time for date", "inventory_balances", `{"companyUuid":"a","inventoryId":17,"balances_date":"2026-01-31T00:00:00.000Z"}`, "/api/v1/companies/a/inventory-items/17/balances?balances_date=2026-01-31"},
+		{"lists keep all values", "revenue_and_cogs_summary", `{"start_date":"2026-01-01","company_uuids":["a","b"],"grouping":["Company","country"]}`,
+			"/api/v1/revenue-and-cogs?start_date=2026-01-01&periodicity=total&grouping%5B%5D=company&grouping%5B%5D=country&company_uuids%5B%5D=a&company_uuids%5B%5D=b"},
+		{"one value for a list", "revenue_and_cogs_summary", `{"start_date":"2026-01-01","company_uuids":"a","periodicity":"MONTHLY"}`,
+			"/api/v1/revenue-and-cogs?start_date=2026-01-01&periodicity=monthly&company_uuids%5B%5D=a"},
+		{"list as text", "bills_list", `{"companyUuid":"a","vendors":"[1, 2]"}`, "/api/v1/companies/a/bills?page=1&vendors%5B%5D=1&vendors%5B%5D=2"},
+		{"list with commas", "bills_list", `{"companyUuid":"a","vendors":"1, 2"}`, "/api/v1/companies/a/bills?page=1&vendors%5B%5D=1&vendors%5B%5D=2"},
+		{"listings always say per_page", "get_listings", `{"companyUuid":"a"}`, "/api/v1/companies/a/listings?page=1&per_page=30"},
+		{"products always say per_page", "get_products", `{"companyUuid":"a"}`, "/api/v1/companies/a/products?page=1&per_page=30"},
+		{"default in a path", "get_import_instructions", `{}`, "/api/v1/import/bill/instructions"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, func(w http.ResponseWriter, r *http.Request) {
+				if got := r.URL.RequestURI(); got != test.want {
+					t.Errorf("called %s\nwant   %s", got, test.want)
+				}
+				if r.Method != "GET" || r.ContentLength > 0 {
+					t.Errorf("%s with a body of %d bytes", r.Method, r.ContentLength)
+				}
+				answer(200, "application/json", `{}`)(w, r)
+			})
+			if result := s.call(t, test.tool, test.arguments); result.Failure != nil {
+				t.Error(result.Failure.Message)
+			}
+			if s.calls.Load() != 1 {
+				t.Errorf("%d calls", s.calls.Load())
+			}
+		})
+	}
+}
+
+func TestBadArgumentsAreNamedAndNothingIsCalled(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, nil)
+	tests := []struct {
+		name, tool, arguments string
+		wants                 []string
+	}{
+		{"required", "list_warehouses", `{}`, []string{"companyUuid is required", "list_companies"}},
+		{"required, empty", "list_warehouses", `{"companyUuid":""}`, []string{"companyUuid must be"}},
+		{"required, null", "list_warehouses", `{"companyUuid":null}`, []string{"companyUuid is required"}},
+		{"unknown", "list_companies", `{"limit":5}`, []string{`no argument is named "limit"`, "page, per_page"}},
+		{"unknown where there are none", "list_reports", `{"a":1}`, []string{"takes no arguments"}},
+		{"all at once", "revenue_and_cogs_summary", `{"end_date":"31.01.2026","periodicity":"weekly","grouping":["sku"],"country_codes":["USA"],"colour":1}`,
+			[]string{"6 arguments", "start_date is required", "end_date must be a date as YYYY-MM-DD", `periodicity must be one of "total", "yearly", "quarterly", "monthly", not "weekly"`, "grouping[0] must be one of", "country_codes[0] must have 2 characters, not 3", `"colour"`}},
+		{"impossible date", "inventory_balances", `{"companyUuid":"a","inventoryId":1,"balances_date":"2026-02-30"}`, []string{"balances_date must be a date"}},
+		{"bounds", "list_companies", `{"page":0,"per_page":61}`, []string{"page must be an integer of at least 1, not 0", "per_page must be an integer from 10 to 60, not 61"}},
+		{"fraction", "list_companies", `{"page":1.5}`, []string{"page must be an integer of at least 1, not 1.5"}},
+		{"boolean", "list_companies", `{"page":true}`, []string{"not true"}},
+		{"object for text", "list_warehouses", `{"companyUuid":{"a":1}}`, []string{"companyUuid must be a string, not an object"}},
+		{"huge integer", "get_report_data", `{"reportId":99999999999999999999999}`, []string{"reportId must be an integer"}},
+		{"list at the top", "list_companies", `[1]`, []string{"must be a JSON object"}},
+		{"text at the top", "list_companies", `"hello"`, []string{"must be a JSON object"}},
+		{"broken JSON in a string", "list_companies", `"{\"page\":"`, []string{"must be a JSON object"}},
+		{"wrapped too often", "list_companies", `{"params":{"params":{"params":{"params":{"params":{"params":{"page":1}}}}}}}`, []string{"not wrapped more than 5 times"}},
+		{"data that is no object", "create_documents", `{"companyUuid":"a","data":[1]}`, []string{"data must be an object, not a list"}},
+		{"kind of document", "create_documents", `{"companyUuid":"a","type":"invoice","data":{}}`, []string{`type must be "bill", not "invoice"`}},
+		{"long text is not shown", "list_companies", `{"page":"` + strings.Repeat("x", 60) + `"}`, []string{"not this text"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			result := s.call(t, test.tool, test.arguments)
+			if result.Failure == nil || result.Failure.Kind != InvalidArguments {
+				t.Fatalf("got %+v", result)
+			}
+			for _, want := range test.wants {
+				if !strings.Contains(result.Text, want) {
+					t.Errorf("%q lacks %q", result.Text, want)
+				}
+			}
+		})
+	}
+	t.Cleanup(func() {
+		if n := s.calls.Load(); n != 0 {
+			t.Errorf("%d calls were made", n)
+		}
+	})
+}
+
+func TestPathArgumentsThatClimbAreRefused(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, nil)
+	for _, value := range []string{"..", ".", "%2e%2e", "a/b", "x?y", "x;y", `x\\y`, "x#y", "../../admin", "a%2fb", " a", "a ", "a\\u0000"} {
+		for tool, arguments := range map[string]string{
+			"list_warehouses":                `{"companyUuid":"` + value + `"}`,
+			"warehouse_balances":             `{"companyUuid":"a","warehouseUuid":"` + value + `"}`,
+			"check_import_processing":        `{"companyUuid":"a","requestId":"` + value + `"}`,
+			"bills_read":                     `{"companyUuid":"a","billId":"` + value + `"}`,
+			"list_companies_with_permission": `{"permission":"` + value + `"}`,
+		} {
+			if result := s.call(t, tool, arguments); result.Failure == nil || result.Failure.Kind != InvalidArguments {
+				t.Errorf("%s %s: %+v", tool, arguments, result)
+			}
+		}
+	}
+	if n := s.calls.Load(); n != 0 {
+		t.Errorf("%d calls were made", n)
+	}
+}
+
+func TestAnswersAreShaped(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name      string
+		status    int
+		mediaType string
+		body      string
+		want      string
+	}{
+		{"list", 200, "application/json", `[1, 2]`, `{"data":[1,2]}`},
+		{"scalar", 200, "application/json", `"x"`, `{"value":"x"}`},
+		{"nothing", 204, "", ``, `{"ok":true}`},
+		{"plain text", 200, "text/plain; charset=utf-8", "Vendor: the \"name\"\n", `{"text":"Vendor: the \"name\""}`},
+		{"byte order mark", 200, "application/json", "\ufeff{\"a\":1}", `{"a":1}`},
+		{"numbers that are none", 200, "application/json", `{"a":NaN,"b":[Infinity,-Infinity],"c":"NaN \" Infinity"}`, `{"a":null,"b":[null,null],"c":"NaN \" Infinity"}`},
+		{"exact digits", 200, "application/json", `{"a":1.10,"b":1e400,"c":0.1000000000000000055}`, `{"a":1.10,"b":1e400,"c":0.1000000000000000055}`},
+		{"broken UTF-8", 200, "application/json", "{\"a\":\"\xff\"}", `{"a":"` + "\ufffd" + `"}`},
+		{"vendor media type", 200, "application/problem+json", `{"a":1}`, `{"a":1}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, answer(test.status, test.mediaType, test.body))
+			result := s.call(t, "list_reports", `{}`)
+			if result.Failure != nil {
+				t.Fatal(result.Failure.Message)
+			}
+			if string(result.Structured) != test.want || result.Text != test.want {
+				t.Errorf("got %s / %s", result.Structured, result.Text)
+			}
+		})
+	}
+}
+
+func TestFailuresSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		tool    string
+		handler http.HandlerFunc
+		kind    FailureKind
+		want    string
+		retry   time.Duration
+	}{
+		{"401", "list_reports", answer(401, "application/json", `{"message":"Unauthenticated."}`), Unauthenticated, "Connect to NeonPanel again", 0},
+		{"403", "list_warehouses", answer(403, "application/json", `{"message":"This action is unauthorized."}`), Forbidden, `refused this ("This action is unauthorized")`, 0},
+		{"404", "list_warehouses", answer(404, "application/json", `{"message":"No query results for model [App\\Models\\Company]"}`), NotFound, "Check companyUuid.", 0},
+		{"422", "list_warehouses", answer(422, "application/json", `{"message":"Invalid.","errors":{"search":["Too short."]}}`), Rejected, "- search: Too short.", 0},
+		{"429", "list_reports", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", "30")
+			answer(429, "application/json", `{}`)(w, r)
+		}, RateLimited, "Try again in 30 seconds", 30 * time.Second},
+		{"500", "list_reports", answer(500, "text/html", `<p>ErrorException in /var/www/x.php`), Unavailable, "has a problem at this moment", 0},
+		{"200 as HTML", "list_reports", answer(200, "text/html", `<p>hello`), Unavailable, "has a problem at this moment", 0},
+		{"cut JSON", "list_reports", answer(200, "application/json", `{"data":[1,`), Unavailable, "cannot be read", 0},
+		{"no JSON", "list_reports", answer(200, "application/json", `hello`), Unavailable, "cannot be read", 0},
+		{"oversize", "list_reports", answer(200, "application/json", `"`+strings.Repeat("x", 2<<20)+`"`), Unavailable, "too large", 0},
+		{"redirect", "list_reports", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://example.com/", 302) }, Unavailable, "has a problem", 0},
+		{"write that failed", "create_documents", answer(502, "text/html", `<p>`), Unavailable, "not known whether the change was made", 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, test.handler)
+			arguments := `{"companyUuid":"a","data":{}}`
+			switch test.tool {
+			case "list_reports":
+				arguments = `{}`
+			case "list_warehouses":
+				arguments = `{"companyUuid":"a"}`
+			}
+			result := s.call(t, test.tool, arguments)
+			if result.Failure == nil || result.Failure.Kind != test.kind || result.Failure.RetryAfter != test.retry {
+				t.Fatalf("got %+v", result.Failure)
+			}
+			if !strings.Contains(result.Text, test.want) {
+				t.Errorf("%q lacks %q", result.Text, test.want)
+			}
+			for _, leak := range []string{"App\\Models", "/var/www", "<p>"} {
+				if strings.Contains(result.Text, leak) {
+					t.Errorf("%q shows %s", result.Text, leak)
+				}
+			}
+		})
+	}
+}
+
+func TestCancellationIsItsOwnKind(t *testing.T) {
+	t.Parallel()
+	arrived := make(chan struct{})
+	s := newStage(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-r.Context().Done()
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-arrived; cancel() }()
+	result := s.runner.Run(ctx, s.tool(t, "list_reports"), nil, token)
+	if result.Failure == nil || result.Failure.Kind != Canceled {
+		t.Errorf("got %+v", result)
+	}
+}
+
+type panicking struct{}
+
+func (panicking) Do(context.Context, neonpanel.Request) (*neonpanel.Response, error) {
+	panic("secret: " + token)
+}
+
+func TestPanicIsAFailure(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, nil)
+	s.runner = New(panicking{}, Options{})
+	if result := s.call(t, "list_reports", `{}`); result.Failure == nil || result.Failure.Kind != Internal {
+		t.Errorf("got %+v", result)
+	}
+}
+
+func TestDocumentsAreCreatedFromExactJSON(t *testing.T) {
+	t.Parallel()
+	const data = `{"ref_number":"B-1","details":[{"service_id":1,"quantity":2,"rate":10.50}]}`
+	s := newStage(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if r.Method != "POST" || r.URL.RequestURI() != "/api/v1/companies/a/create/bill" || r.Header.Get("Content-Type") != "application/json" || string(body) != `{"data":`+data+`}` {
+			t.Errorf("%s %s %s: %s", r.Method, r.URL, r.Header.Get("Content-Type"), body)
+		}
+		answer(200, "application/json", `{"status":"done"}`)(w, r)
+	})
+	for _, arguments := range []string{`{"companyUuid":"a","type":"bill","data":` + data + `}`, fmt.Sprintf(`{"companyUuid":"a","data":%q}`, data)} {
+		if result := s.call(t, "create_documents", arguments); result.Failure != nil {
+			t.Error(result.Text)
+		}
+	}
+}
+
+func TestPDFArrivesAndTheNextCallIsNamed(t *testing.T) {
+	t.Parallel()
+	pdf := "%PDF-1.7 \x00\xff with bytes"
+	encoded := base64.StdEncoding.EncodeToString([]byte(pdf))
+	accept := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", "15")
+		w.Header().Set("X-Request-Id", "from-the-header")
+		answer(202, "application/json", `{"request_id":"r-1","status":"queued"}`)(w, r)
+	}
+	t.Run("content", func(t *testing.T) {
+		t.Parallel()
+		for _, content := range []string{encoded, strings.TrimRight(encoded, "="), "data:application/pdf;base64," + encoded, base64.URLEncoding.EncodeToString([]byte(pdf))} {
+			s := newStage(t, func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				if r.Method != "POST" || r.URL.RequestURI() != "/api/v1/companies/a/import/bill/pdf?filename=my+bill.pdf" || r.Header.Get("Content-Type") != "application/pdf" || string(body) != pdf {
+					t.Errorf("%s %s %s: %q", r.Method, r.URL, r.Header.Get("Content-Type"), body)
+				}
+				accept(w, r)
+			})
+			result := s.call(t, "create_documents_by_pdf", `{"companyUuid":"a","fileName":"my bill.pdf","content":"`+content+`"}`)
+			if result.Failure != nil {
+				t.Fatal(result.Text)
+			}
+			const want = `{"request_id":"r-1","status":"queued","_next":{"tool":"check_import_processing","arguments":{"companyUuid":"a","type":"bill","requestId":"r-1"},"after_seconds":15}}`
+			if string(result.Structured) != want {
+				t.Errorf("structured %s", result.Structured)
+			}
+			if want := `Wait 15 seconds, then call check_import_processing with {"companyUuid":"a","type":"bill","requestId":"r-1"}.`; !strings.Contains(result.Text, want) {
+				t.Errorf("text %s", result.Text)
+			}
+		}
+	})
+	t.Run("link", func(t *testing.T) {
+		t.Parallel()
+		s := newStage(t, func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			if r.URL.RequestURI() != "/api/v1/companies/a/import/bill/pdf" || r.Header.Get("Content-Type") != "application/json" ||
+				string(body) != `{"file":{"name":"b.pdf","link":"https://files.neonpanel.com/b.pdf?sig=1"}}` {
+				t.Errorf("%s %s: %s", r.URL, r.Header.Get("Content-Type"), body)
+			}
+			accept(w, r)
+		})
+		if result := s.call(t, "create_documents_by_pdf", `{"companyUuid":"a","fileName":"b.pdf","link":"https://files.neonpanel.com/b.pdf?sig=1"}`); result.Failure != nil {
+			t.Error(result.Text)
+		}
+	})
+	t.Run("an answer without the id", func(t *testing.T) {
+		t.Parallel()
+		s := newStage(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Request-Id", "from-the-header")
+			answer(202, "application/json", `{}`)(w, r)
+		})
+		result := s.call(t, "create_documents_by_pdf", `{"companyUuid":"a","fileName":"b.pdf","link":"https://files.neonpanel.com/b.pdf"}`)
+		if !strings.Contains(string(result.Structured), `"requestId":"from-the-header"`) || !strings.Contains(result.Text, "Wait 15 seconds") {
+			t.Errorf("got %s", result.Text)
+		}
+	})
+	t.Run("still processing", func(t *testing.T) {
+		t.Parallel()
+		s := newStage(t, answer(202, "application/json", `{"request_id":"r-1","status":"processing"}`))
+		result := s.call(t, "check_import_processing", `{"companyUuid":"a","requestId":"r-1"}`)
+		if !strings.Contains(result.Text, `Wait 5 seconds, then call check_import_processing with {"companyUuid":"a","type":"bill","requestId":"r-1"}`) {
+			t.Errorf("got %s", result.Text)
+		}
+	})
+	t.Run("finished", func(t *testing.T) {
+		t.Parallel()
+		s := newStage(t, answer(200, "application/json", `{"request_id":"r-1","status":"done","documents":[]}`))
+		if result := s.call(t, "check_import_processing", `{"companyUuid":"a","requestId":"r-1"}`); strings.Contains(result.Text, "Wait") || strings.Contains(result.Text, nextMember) {
+			t.Errorf("got %s", result.Text)
+		}
+	})
+}
+
+func TestBadUploadsAreRefused(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, nil)
+	encode := func(content string) string { return base64.StdEncoding.EncodeToString([]byte(content)) }
+	for name, test := range map[string]struct{ arguments, want string }{
+		"neither":       {`"fileName":"b.pdf"`, "exactly one of link and content"},
+		"both":          {`"fileName":"b.pdf","link":"https://a.example.com/","content":"` + encode("%PDF-1") + `"`, "exactly one"},
+		"no name":       {`"content":"` + encode("%PDF-1") + `"`, "fileName is required"},
+		"folders":       {`"fileName":"../b.pdf","content":"` + encode("%PDF-1") + `"`, "plain file name"},
+		"no PDF":        {`"fileName":"b.pdf","content":"` + encode("PK zip") + `"`, "begins with %PDF-"},
+		"no base64":     {`"fileName":"b.pdf","content":"%PDF-1.7"`, "must be base64"},
+		"no base64 URL": {`"fileName":"b.pdf","content":"data:application/pdf,%PDF"`, "must be base64"},
+		"too large":     {`"fileName":"b.pdf","content":"` + encode("%PDF-"+strings.Repeat("x", 3_000_000)) + `"`, "must"},
+		"bad link":      {`"fileName":"b.pdf","link":"http://a.neonpanel.com/"`, "https link"},
+	} {
+		result := s.call(t, "create_documents_by_pdf", `{"companyUuid":"a",`+test.arguments+`}`)
+		if result.Failure == nil || result.Failure.Kind != InvalidArguments || !strings.Contains(result.Text, test.want) {
+			t.Errorf("%s: %.300s", name, result.Text)
+		}
+	}
+	if n := s.calls.Load(); n != 0 {
+		t.Errorf("%d calls were made", n)
+	}
+}
+
+func TestLinksMustLeadToAPublicHost(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{"https://files.neonpanel.com/a.pdf", "https://files.neonpanel.com:443/a", "https://bucket.s3.eu-west-1.amazonaws.com/k?X-Amz-Signature=abc", "https://xn--bcher-kva.com/a", "https://1.files.co/a"} {
+		if fault := checkLink(good); fault != "" {
+			t.Errorf("%s: %s", good, fault)
+		}
+	}
+	for _, bad := range []string{
+		"", "http://files.neonpanel.com/", "ftp://files.neonpanel.com/", "//files.neonpanel.com/", "files.neonpanel.com",
+		"https://user@files.neonpanel.com/", "https://user:pass@files.neonpanel.com/", "https://files.neonpanel.com:8443/", "https://files.neonpanel.com:/",
+		"https://127.0.0.1/", "https://169.254.169.254/latest", "https://[::1]/", "https://[::ffff:127.0.0.1]/", "https://2130706433/", "https://127.1/", "https://0x7f.0.0.1/", "https://0177.0.0.1/",
+		"https://localhost/", "https://intranet/", "https://db.internal/", "https://printer.local/", "https://a.localhost/", "https://1.0.0.127.in-addr.arpa/",
+		"https://a..com/", "https://.com/", "https://a.com./", "https://-a.com/", "https://a_b.com/", "https://ü.com/", "https://a%2ecom/", "https:a.com/x", "https://a.com/x#y", "https://a.com\\@b.com/", "javascript:alert(1)",
+	} {
+		if checkLink(bad) == "" {
+			t.Errorf("%s was taken", bad)
+		}
 	}
 }
