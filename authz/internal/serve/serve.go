@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -68,12 +69,9 @@ func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
 		DiscoveryListen: c.DiscoveryListen,
 		OpsListen:       c.OpsListen,
 		Ready:           verify.Ready,
-		OnReady: func() {
-			log.Info("scopes in force", "scopes", scopes.InForce(c.Scopes, verify.Metadata().ScopesSupported()),
-				"required", c.RequiredScopes, "mode", c.ScopeMode)
-		},
-		Drain: c.Drain,
-		Log:   log,
+		OnReady:         func() { reportScopes(log, c, verify.Metadata().ScopesSupported()) },
+		Drain:           c.Drain,
+		Log:             log,
 	})
 	if err != nil {
 		return err
@@ -94,6 +92,17 @@ func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// reportScopes logs what is in force, once the issuer's scopes are known.
+func reportScopes(log *slog.Logger, c config.Config, supported []string) {
+	inForce := scopes.InForce(c.Scopes, supported)
+	log.Info("scopes in force", "scopes", inForce, "required", c.RequiredScopes, "mode", c.ScopeMode)
+	for _, required := range c.RequiredScopes {
+		if !slices.Contains(inForce, required) {
+			log.Warn("AUTHZ_REQUIRED_SCOPES holds a scope that is not in force, so that nobody may be able to obtain it", "scope", required)
+		}
+	}
 }
 
 func verifierOptions(c config.Config, observer verifier.Observer, log *slog.Logger) verifier.Options {

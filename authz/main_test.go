@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// asProgram makes the test binary behave as authz itself.
+const asProgram = "AUTHZ_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// command is authz with nothing else in its environment.
+func command(t *testing.T, environment []string, args ...string) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	c := exec.CommandContext(ctx, self, args...)
+	c.Env = append([]string{asProgram + "=1"}, environment...)
+	var output bytes.Buffer
+	c.Stdout, c.Stderr = &output, &output
+	return c, &output
+}
+
+func TestHelpNamesEverySetting(t *testing.T) {
+	t.Parallel()
+	c, output := command(t, nil, "serve", "--help")
+	if err := c.Run(); err != nil {
+		t.Fatal(err, output)
+	}
+	for _, setting := range []string{
+		"PUBLIC_URL", "NEONPANEL_ISSUER", "UPSTREAM_PROXY", "UPSTREAM_CA_FILE", "AUTHZ_LISTEN", "AUTHZ_DISCOVERY_LISTEN", "AUTHZ_OPS_LISTEN",
+		"AUTHZ_JWKS_URL", "AUTHZ_TOKEN_MODE", "AUTHZ_ALGORITHMS", "AUTHZ_AUDIENCES", "AUTHZ_CLIENT_IDS", "AUTHZ_AUDIENCE_MODE",
+		"AUTHZ_ALLOW_MISSING_ISSUER", "AUTHZ_LEEWAY", "AUTHZ_SCOPES", "AUTHZ_REQUIRED_SCOPES", "AUTHZ_SCOPE_MODE", "AUTHZ_INTROSPECTION_URL",
+		"AUTHZ_INTROSPECTION_CLIENT_ID", "AUTHZ_INTROSPECTION_CLIENT_SECRET", "AUTHZ_INTROSPECTION_CLIENT_SECRET_FILE", "AUTHZ_KEYS_REFRESH",
+		"AUTHZ_KEYS_MAX_STALE", "AUTHZ_KEYS_COOLDOWN", "AUTHZ_CACHE_MAX_TTL", "AUTHZ_CACHE_SIZE", "AUTHZ_STREAM_MAX", "AUTHZ_DENY_FILE",
+		"AUTHZ_ANONYMOUS_DISCOVERY",
+	} {
+		if !strings.Contains(output.String(), "$"+setting+")") {
+			t.Errorf("%s is not in the help", setting)
+		}
+	}
+}
+
+func TestFaultsEndTheProgramTogether(t *testing.T) {
+	t.Parallel()
+	c, output := command(t, []string{"AUTHZ_LEEWAY=long", "AUTHZ_SCOPES="}, "--authz-algorithms=HS256")
+	if err := c.Run(); err == nil {
+		t.Error("exit status 0")
+	}
+	for _, setting := range []string{"PUBLIC_URL", "AUTHZ_LEEWAY", "AUTHZ_ALGORITHMS"} {
+		if !strings.Contains(output.String(), setting+": ") {
+			t.Errorf("%s is not named: %s", setting, output)
+		}
+	}
+	if strings.Contains(output.String(), "AUTHZ_SCOPES") {
+		t.Errorf("an empty variable is not unset: %s", output)
+	}
+}
+
+func TestRunsFromTheEnvironmentAndEndsOnSIGTERM(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	environment := []string{
+		"PUBLIC_URL=https://mcp.example.com",
+		// Nothing listens there: authz serves all the same, and is not ready.
+		"NEONPANEL_ISSUER=http://127.0.0.1:1",
+		"AUTHZ_LISTEN=unix:" + filepath.Join(dir, "authz.sock"),
+		"AUTHZ_DISCOVERY_LISTEN=unix:" + filepath.Join(dir, "discovery.sock"),
+		"AUTHZ_OPS_LISTEN=unix:" + filepath.Join(dir, "ops.sock"),
+	}
+	server, log := command(t, environment)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		live, output := command(t, environment, "healthcheck", "--live")
+		if live.Run() == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			_ = server.Process.Kill()
+			_ = server.Wait()
+			t.Fatalf("it never answers: %s; log: %s", output, log)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ready, output := command(t, environment, "healthcheck")
+	if err := ready.Run(); err == nil || !strings.Contains(output.String(), "not ready") {
+		t.Errorf("without keys: %v, %s", err, output)
+	}
+	if err := server.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Wait(); err != nil {
+		t.Errorf("%v; log: %s", err, log)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
