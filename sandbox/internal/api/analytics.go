@@ -17,17 +17,6 @@ type revenueFilters struct {
 	End          midnight           `json:"end_date"`
 }
 
-type revenueBody struct {
-	Start    midnight        `json:"start_date"`
-	End      midnight        `json:"end_date"`
-	Revenue  ledger.Decimal  `json:"revenue_amount"`
-	COGS     ledger.Decimal  `json:"cogs_amount"`
-	Currency string          `json:"currency"`
-	Company  *companyBody    `json:"company"`
-	Country  *string         `json:"country_code"`
-	Invoice  json.RawMessage `json:"invoice"`
-}
-
 // revenueAndCogsSummary is GET /revenue-and-cogs. It is not paged.
 func (s *server) revenueAndCogsSummary(x *exchange) (any, error) {
 	companies, uuids, err := s.chosenCompanies(x)
@@ -85,22 +74,16 @@ func (s *server) revenueAndCogsSummary(x *exchange) (any, error) {
 		}
 	}
 	rows := ledger.Summarize(companies, countries, by, filters.Periodicity, start, end)
-	return struct {
+	rendered := make(map[*ledger.Company]json.RawMessage, len(companies))
+	for _, c := range companies {
+		if rendered[c], err = json.Marshal(renderCompany(c)); err != nil {
+			return nil, err
+		}
+	}
+	head := struct {
 		Filters revenueFilters `json:"filters"`
-		Data    []revenueBody  `json:"data"`
-	}{filters, each(rows, s.renderRevenue)}, nil
-}
-
-func (s *server) renderRevenue(r ledger.Row) revenueBody {
-	b := revenueBody{Start: midnight(r.Start), End: midnight(r.End), Revenue: r.Revenue, COGS: r.COGS, Currency: r.Currency, Country: orNull(r.Country)}
-	if r.Company != nil {
-		c := renderCompany(r.Company)
-		b.Company = &c
-	}
-	if r.Invoice != nil {
-		b.Invoice = s.cite(&r.Invoice.Document)
-	}
-	return b
+	}{filters}
+	return newLong(head, "data", rows, s.appendRevenue(rendered)), nil
 }
 
 type costFilters struct {
@@ -108,23 +91,6 @@ type costFilters struct {
 	Warehouse string   `json:"warehouse_uuid,omitempty"`
 	Start     midnight `json:"start_date"`
 	End       midnight `json:"end_date"`
-}
-
-type costDetail struct {
-	Type     string          `json:"type"`
-	Batch    json.RawMessage `json:"batch,omitempty"` // in COGS only
-	Document json.RawMessage `json:"document"`
-	Currency string          `json:"currency"`
-	Amount   ledger.Decimal  `json:"amount"`
-	Quantity int64           `json:"quantity"`
-}
-
-type landedBatch struct {
-	Batch    json.RawMessage `json:"batch"`
-	Currency string          `json:"currency"`
-	Amount   ledger.Decimal  `json:"amount"`
-	Quantity int64           `json:"quantity"`
-	Details  []costDetail    `json:"details"`
 }
 
 // listInventoryLandedCosts is GET …/inventory-items/{inventoryId}/landed-cost:
@@ -155,7 +121,7 @@ func (s *server) listInventoryLandedCosts(x *exchange) (any, error) {
 	}
 	currency := x.company.Currency
 	rows := cut(&p, in)
-	return struct {
+	head := struct {
 		paging
 		Filters   costFilters    `json:"filters"`
 		Company   companyBody    `json:"company"`
@@ -164,24 +130,11 @@ func (s *server) listInventoryLandedCosts(x *exchange) (any, error) {
 		Currency  string         `json:"currency"`
 		Amount    ledger.Decimal `json:"amount"`
 		Quantity  int64          `json:"quantity"`
-		Data      []landedBatch  `json:"data"`
 	}{
 		p, costFilters{i.Country, w.UUID, midnight(start), midnight(end)},
 		renderCompany(x.company), renderItem(i), renderWarehouse(w), currency, amount, quantity,
-		each(rows, func(r ledger.Receipt) landedBatch {
-			return landedBatch{s.cite(r.Batch), currency, r.Amount(), r.Quantity, each(r.Costs, func(c ledger.Cost) costDetail {
-				return costDetail{Type: c.Kind, Document: s.cite(c.Document), Currency: currency, Amount: c.Amount, Quantity: r.Quantity}
-			})}
-		}),
-	}, nil
-}
-
-type soldRow struct {
-	Document json.RawMessage `json:"document"`
-	Currency string          `json:"currency"`
-	Amount   ledger.Decimal  `json:"amount"`
-	Quantity int64           `json:"quantity"`
-	Details  []costDetail    `json:"details"`
+	}
+	return newLong(head, "data", rows, s.appendReceipt(currency)), nil
 }
 
 // listInventoryCogs is GET …/inventory-items/{inventoryId}/cogs. Its rows are
@@ -211,7 +164,7 @@ func (s *server) listInventoryCogs(x *exchange) (any, error) {
 	}
 	currency := x.company.Currency
 	rows := cut(&p, sold)
-	return struct {
+	head := struct {
 		paging
 		Filters   costFilters    `json:"filters"`
 		Company   companyBody    `json:"company"`
@@ -221,14 +174,9 @@ func (s *server) listInventoryCogs(x *exchange) (any, error) {
 		Lost      ledger.Decimal `json:"lost_amount"`
 		Total     ledger.Decimal `json:"total_amount"`
 		Quantity  int64          `json:"quantity"`
-		Details   []soldRow      `json:"details"`
 	}{
 		p, costFilters{Country: i.Country, Start: midnight(start), End: midnight(end)},
 		renderCompany(x.company), renderItem(i), currency, amount, lost, amount + lost, quantity,
-		each(rows, func(sale ledger.Sale) soldRow {
-			return soldRow{s.cite(&sale.Invoice.Document), currency, sale.COGS, sale.Quantity, each(sale.Parts, func(part ledger.Part) costDetail {
-				return costDetail{part.Kind, s.cite(part.Batch), s.cite(part.Document), currency, part.Amount, part.Quantity}
-			})}
-		}),
-	}, nil
+	}
+	return newLong(head, "details", rows, s.appendSale(currency)), nil
 }

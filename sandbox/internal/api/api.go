@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -230,14 +229,17 @@ func write(w http.ResponseWriter, v any) {
 		buf.WriteString(a.text)
 	} else {
 		h.Set("Content-Type", "application/json")
-		enc := json.NewEncoder(buf)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(a.body); err != nil {
-			a.status = http.StatusInternalServerError
-			buf.Reset()
-			fmt.Fprintf(buf, `{"message":%q}`, "Server Error")
+		var err error
+		if l, ok := a.body.(*long); ok {
+			err = l.encode(buf)
+		} else {
+			err = encode(buf, a.body)
 		}
-		buf.Truncate(len(bytes.TrimRight(buf.Bytes(), "\n")))
+		if err != nil {
+			a = &answer{status: http.StatusInternalServerError}
+			buf.Reset()
+			buf.WriteString(`{"message":"Server Error"}`)
+		}
 	}
 	h.Set("Content-Length", strconv.Itoa(buf.Len()))
 	w.WriteHeader(a.status)

@@ -9,21 +9,26 @@ import (
 // day is a date as documents show it: 2024-03-15, or null.
 type day ledger.Date
 
-func (d day) MarshalJSON() ([]byte, error) { return quoteDate(ledger.Date(d), `"`), nil }
+func (d day) MarshalJSON() ([]byte, error) {
+	return appendDate(make([]byte, 0, 12), ledger.Date(d), `"`), nil
+}
 
 // midnight is a date as the analytics and balances show it. Their schemas say
 // `format: date`, their examples are date-times: 2024-01-01T00:00:00.000Z.
 type midnight ledger.Date
 
 func (d midnight) MarshalJSON() ([]byte, error) {
-	return quoteDate(ledger.Date(d), `T00:00:00.000Z"`), nil
+	return appendDate(make([]byte, 0, 28), ledger.Date(d), midnightEnd), nil
 }
 
-func quoteDate(d ledger.Date, end string) []byte {
+const midnightEnd = `T00:00:00.000Z"`
+
+// appendDate appends a date in quotes, of which end has the closing one.
+func appendDate(b []byte, d ledger.Date, end string) []byte {
 	if d == 0 {
-		return []byte("null")
+		return append(b, "null"...)
 	}
-	return append(d.Append(append(make([]byte, 0, 28), '"')), end...)
+	return append(d.Append(append(b, '"')), end...)
 }
 
 // instant is a date-time, or null.

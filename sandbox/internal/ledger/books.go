@@ -31,6 +31,7 @@ type Books struct {
 	byUUID map[string]*Company
 	users  map[string]*User
 	ids    *counters
+	opened time.Time
 }
 
 // User is a person who can sign in.
@@ -599,6 +600,7 @@ func New(now time.Time) (*Books, error) {
 		byUUID: make(map[string]*Company),
 		users:  make(map[string]*User),
 		ids:    newCounters(),
+		opened: now,
 	}
 	b.seedDirectories()
 	for i := range companySeeds {

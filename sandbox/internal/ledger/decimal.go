@@ -28,12 +28,13 @@ func Int(n int64) Decimal { return Decimal(n) * one }
 
 // String renders the shortest exact form, as PHP's json_encode does: 3675,
 // 100.5, 12.99.
-func (d Decimal) String() string { return string(d.append(nil)) }
+func (d Decimal) String() string { return string(d.Append(nil)) }
 
 // MarshalJSON writes a JSON number.
-func (d Decimal) MarshalJSON() ([]byte, error) { return d.append(make([]byte, 0, 16)), nil }
+func (d Decimal) MarshalJSON() ([]byte, error) { return d.Append(make([]byte, 0, 16)), nil }
 
-func (d Decimal) append(b []byte) []byte {
+// Append appends what String returns.
+func (d Decimal) Append(b []byte) []byte {
 	if d < 0 {
 		b = append(b, '-')
 		d = -d

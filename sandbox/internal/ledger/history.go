@@ -101,9 +101,18 @@ func (h *history) document(kind, ref string, d Date, status string) Document {
 	id := h.books.ids.take(kind)
 	doc := Document{ID: id, Type: kind, Ref: fmt.Sprintf(ref, id), Date: d, Status: status, Task: taskID(sections[kind], id)}
 	if d != 0 {
-		doc.Completed = d.Time().Add(time.Duration(8*3600+h.rng.IntN(9*3600)) * time.Second)
+		doc.Completed = h.hour()
 	}
 	return doc
+}
+
+// hour is some time in the working hours of the day, but never after now.
+func (h *history) hour() time.Time {
+	at := h.day.Time().Add(time.Duration(8*3600+h.rng.IntN(9*3600)) * time.Second)
+	if at.After(h.books.opened) {
+		return h.books.opened
+	}
+	return at
 }
 
 // season is the demand on a day relative to the epoch's average.
@@ -188,7 +197,7 @@ func (h *history) placeOrders(need func(*Item) int64, arrival func(vendor int) D
 // receive puts an order on the hub's shelves and bills freight and duty.
 func (h *history) receive(o *Order) {
 	o.Received, o.Date, o.Status = h.day, h.day, "Completed"
-	o.Completed = h.day.Time().Add(time.Duration(7*3600+h.rng.IntN(9*3600)) * time.Second)
+	o.Completed = h.hour()
 	var weight int64
 	for _, l := range o.Lines {
 		weight += l.Quantity * int64(l.Item.Product.Weight/cent)
@@ -317,7 +326,7 @@ func (h *history) dispatch(to *Warehouse, market string) *Shipment {
 // unload books a shipment in, with its transport bill; what is missing is lost.
 func (h *history) unload(s *Shipment) {
 	s.Arrived, s.Status = h.day, "Completed"
-	s.Completed = h.day.Time().Add(time.Duration(7*3600+h.rng.IntN(10*3600)) * time.Second)
+	s.Completed = h.hour()
 	var units, weight int64
 	for _, c := range s.cargo {
 		units += c.received
