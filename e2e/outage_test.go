@@ -3,8 +3,6 @@ package e2e
 import (
 	"context"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -186,34 +184,95 @@ func TestOutages(t *testing.T) {
 	})
 }
 
-// Adding an operation to the document adds a tool: no Go changes.
-func TestAddedOperationIsATool(t *testing.T) {
+// A client that goes away takes its call with it, all the way to the API.
+func TestCancellationReachesTheAPI(t *testing.T) {
 	t.Parallel()
-	document, err := os.ReadFile(filepath.Join(root(t), "mcpbackend", "internal", "openapi", "neonpanel.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	added := strings.Replace(string(document), "\npaths:\n", `
-paths:
-  /api/v1/sales-channels:
-    get:
-      operationId: salesChannels.list
-      tags: [sales]
-      summary: Sales channels
-      responses:
-        '200': {description: Sales channels, content: {application/json: {schema: {type: object}}}}
-`, 1)
-	if added == string(document) {
-		t.Fatal("the document has no paths")
-	}
-	file := filepath.Join(t.TempDir(), "openapi.yaml")
-	if err := os.WriteFile(file, []byte(added), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	g := ownGateway(t, stack.Options{Env: map[string][]string{stack.Backend: {"MCPBACKEND_OPENAPI_FILE=" + file}}})
+	g := ownGateway(t, stack.Options{})
 	token := g.token(t, sellerOne)
-	r := g.call(t, modern, token, "sales_channels_list", nil)
-	if r.IsError || len(r.Structured) == 0 {
-		t.Errorf("isError %v: %s", r.IsError, r.text())
+	if err := g.Sandbox.AddFault(t.Context(), stack.Fault{Path: "/api/v1/permissions", Kind: "hang"}); err != nil {
+		t.Fatal(err)
+	}
+	post := func(path, body string, headers []string) func(context.Context) {
+		return func(ctx context.Context) {
+			if r, err := g.trySend(ctx, http.MethodPost, path, body, append(headers, bearer(token)...)...); err == nil {
+				t.Errorf("%s answered before it was cancelled: %d %s", path, r.Status, r.Body)
+			}
+		}
+	}
+	const tool = "list_permissions"
+	params := func() map[string]any { return map[string]any{"name": tool, "arguments": map[string]any{}} }
+	newBody, newHeaders := message(modern, "tools/call", tool, params())
+	oldBody, oldHeaders := message(legacy, "tools/call", tool, params())
+	for _, c := range []struct {
+		name string
+		call func(context.Context)
+	}{
+		{"MCP 2026-07-28", post("/mcp", newBody, newHeaders)},
+		{"MCP 2025-11-25", post("/mcp", oldBody, oldHeaders)},
+		{"plain call", post("/mcp/tools/call", `{"name":"list_permissions"}`, []string{"Content-Type", "application/json"})},
+		{"legacy SSE", func(ctx context.Context) {
+			s := g.stream(t, "/sse", token)
+			g.initialize(t, s, token)
+			body := `{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"list_permissions","arguments":{}}}`
+			if r := g.post(t, s, token, body); r.Status != http.StatusAccepted {
+				t.Errorf("%d %s", r.Status, r.Body)
+			}
+			<-ctx.Done()
+			s.cancel()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := g.Sandbox.ClearJournal(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			// Long enough for the call to get to the API, where it hangs.
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			c.call(ctx)
+			// The journal gets a request when it has ended; this one ends only
+			// when its connection does.
+			eventually(t, 5*time.Second, func() string {
+				journal, err := g.Sandbox.Journal(t.Context())
+				if err != nil {
+					return err.Error()
+				}
+				for _, e := range journal {
+					if e.Path == "/api/v1/permissions" {
+						return ""
+					}
+				}
+				return "the call still hangs at the API"
+			})
+		})
+	}
+}
+
+// An API that never answers is given up, and others are served meanwhile.
+func TestHungAPIIsGivenUp(t *testing.T) {
+	t.Parallel()
+	g := ownGateway(t, stack.Options{})
+	g.client.Timeout = 60 * time.Second
+	token := g.token(t, sellerOne)
+	if err := g.Sandbox.AddFault(t.Context(), stack.Fault{Path: "/api/v1/permissions", Kind: "hang"}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r, err := g.trySend(context.Background(), http.MethodPost, "/mcp/tools/call", `{"name":"list_permissions"}`,
+			append([]string{"Content-Type", "application/json"}, bearer(token)...)...)
+		if err != nil || r.Status != http.StatusGatewayTimeout || !strings.Contains(r.Body, "again") {
+			t.Errorf("%d %s %v", r.Status, r.Body, err)
+		}
+	}()
+	for range 20 {
+		if r := g.call(t, modern, token, "list_companies", nil); r.IsError {
+			t.Error(r.text())
+		}
+	}
+	select {
+	case <-done:
+	case <-time.After(50 * time.Second):
+		t.Error("the call was not given up in 50s")
 	}
 }
