@@ -103,7 +103,7 @@ func (i *Issuer) Run(ctx context.Context) error {
 	retry := firstRetry
 	for {
 		delay := i.config.Refresh
-		if i.refresh(ctx) {
+		if i.Refresh(ctx) {
 			retry = firstRetry
 		} else {
 			delay = min(retry, i.config.Refresh)
@@ -119,9 +119,9 @@ func (i *Issuer) Run(ctx context.Context) error {
 	}
 }
 
-// refresh fetches both documents side by side, each in force as soon as it is
+// Refresh fetches both documents side by side, each in force as soon as it is
 // in, and reports whether at least one was good.
-func (i *Issuer) refresh(ctx context.Context) bool {
+func (i *Issuer) Refresh(ctx context.Context) bool {
 	var good atomic.Bool
 	var both sync.WaitGroup
 	for at := range i.documents {

@@ -28,9 +28,10 @@ const (
 )
 
 var (
-	one   = issuertest.NewSigner("RS256", "one", 1)
-	two   = issuertest.NewSigner("RS256", "two", 2)
-	three = issuertest.NewSigner("RS256", "three", 3)
+	one    = issuertest.NewSigner("EdDSA", "one", 1)
+	two    = issuertest.NewSigner("EdDSA", "two", 2)
+	rsaOne = issuertest.NewSigner("RS256", "one", 1)
+	three  = issuertest.NewSigner("EdDSA", "three", 3)
 )
 
 // source is a JWKS endpoint whose answers a test sets.
@@ -319,7 +320,7 @@ func TestUnknownKeyIsRefusedOnlyAfterAFetchSinceItsIssue(t *testing.T) {
 
 func TestBadSignatureCausesOneFetchPerCooldownAndWaitsForNone(t *testing.T) {
 	run(t, serveKeys(one), func(t *testing.T, s *keys.Set, from *source) {
-		forged := issuertest.NewSigner("RS256", "one", 9)
+		forged := issuertest.NewSigner("EdDSA", "one", 9)
 		from.set(slow(time.Second, serveKeys(one)))
 		time.Sleep(time.Minute)
 		before := from.count()
@@ -356,7 +357,7 @@ func TestRemovedKeyStopsWithTheNextRefresh(t *testing.T) {
 
 func TestKeyReplacedUnderTheSameKid(t *testing.T) {
 	run(t, serveKeys(one), func(t *testing.T, s *keys.Set, from *source) {
-		replaced := issuertest.NewSigner("RS256", "one", 2)
+		replaced := issuertest.NewSigner("EdDSA", "one", 2)
 		from.set(serveKeys(replaced))
 		time.Sleep(time.Minute)
 		reason, _ := verify(t, s, replaced)
@@ -370,22 +371,22 @@ func TestKeyReplacedUnderTheSameKid(t *testing.T) {
 }
 
 func TestDuplicateKidsAndKeysWithoutKid(t *testing.T) {
-	sameName := issuertest.NewSigner("RS256", "one", 2)
-	nameless := issuertest.NewSigner("RS256", "", 3)
+	sameName := issuertest.NewSigner("EdDSA", "one", 2)
+	nameless := issuertest.NewSigner("EdDSA", "", 3)
 	run(t, serveKeys(one, sameName, nameless), func(t *testing.T, s *keys.Set, from *source) {
 		for what, signer := range map[string]*issuertest.Signer{
 			"first of a kid":                  one,
 			"second of a kid":                 sameName,
 			"no kid in token and key":         nameless,
-			"kid in the token only":           issuertest.NewSigner("RS256", "whatever", 3),
-			"kid in the key only":             issuertest.NewSigner("RS256", "", 1),
-			"kid in the key only, the second": issuertest.NewSigner("RS256", "", 2),
+			"kid in the token only":           issuertest.NewSigner("EdDSA", "whatever", 3),
+			"kid in the key only":             issuertest.NewSigner("EdDSA", "", 1),
+			"kid in the key only, the second": issuertest.NewSigner("EdDSA", "", 2),
 		} {
 			reason, _ := verify(t, s, signer)
 			expect(t, what, reason, "")
 		}
 		// A key without kid does not stand in for one that is named.
-		reason, _ := verify(t, s, issuertest.NewSigner("RS256", "one", 3))
+		reason, _ := verify(t, s, issuertest.NewSigner("EdDSA", "one", 3))
 		expect(t, "nameless key under another's kid", reason, token.SignatureInvalid)
 	})
 }
@@ -394,7 +395,7 @@ func TestTokenWithoutKidFindsANewKey(t *testing.T) {
 	run(t, serveKeys(one), func(t *testing.T, s *keys.Set, from *source) {
 		time.Sleep(time.Minute)
 		from.set(serveKeys(two))
-		reason, _ := verify(t, s, issuertest.NewSigner("RS256", "", 2))
+		reason, _ := verify(t, s, issuertest.NewSigner("EdDSA", "", 2))
 		expect(t, "rotated", reason, "")
 	})
 }
@@ -475,7 +476,7 @@ func TestVerifyAfterRunEnded(t *testing.T) {
 // The algorithm of a key and that of a token must agree (RFC 7517 §4.4), and
 // so must their types (RFC 8725 §3.1).
 func TestAlgorithmAndKey(t *testing.T) {
-	restricted := one.JWK()
+	restricted := rsaOne.JWK()
 	restricted["alg"] = "RS256"
 	curve := issuertest.NewSigner("ES256", "curve", 1)
 	document := issuertest.Encode(map[string]any{"keys": []any{restricted, curve.JWK()}})
@@ -484,7 +485,7 @@ func TestAlgorithmAndKey(t *testing.T) {
 			signer *issuertest.Signer
 			want   string
 		}{
-			"as restricted":             {one, ""},
+			"as restricted":             {rsaOne, ""},
 			"PS256 with an RS256 key":   {issuertest.NewSigner("PS256", "one", 1), token.AlgorithmRefused},
 			"RS512 with an RS256 key":   {issuertest.NewSigner("RS512", "one", 1), token.AlgorithmRefused},
 			"RS256 under an EC kid":     {issuertest.NewSigner("RS256", "curve", 1), token.AlgorithmRefused},
@@ -503,7 +504,7 @@ func TestVerifySignatureIsAnOIDCKeySet(t *testing.T) {
 		if err != nil || !strings.Contains(string(payload), `"46"`) {
 			t.Errorf("%s, %v", payload, err)
 		}
-		if _, err := s.VerifySignature(t.Context(), issuertest.NewSigner("RS256", "one", 9).Sign(map[string]any{})); err == nil {
+		if _, err := s.VerifySignature(t.Context(), issuertest.NewSigner("EdDSA", "one", 9).Sign(map[string]any{})); err == nil {
 			t.Error("forged token verified")
 		}
 		if _, err := s.VerifySignature(t.Context(), "x"); err == nil {

@@ -18,7 +18,7 @@ import (
 func TestParse(t *testing.T) {
 	t.Parallel()
 	with := func(changes map[string]any) any {
-		jwk := one.JWK()
+		jwk := rsaOne.JWK()
 		maps.Copy(jwk, changes)
 		maps.DeleteFunc(jwk, func(_ string, v any) bool { return v == nil })
 		return jwk
@@ -87,7 +87,7 @@ func TestParse(t *testing.T) {
 
 func TestParseHonoursTheAcceptedAlgorithms(t *testing.T) {
 	t.Parallel()
-	document := []byte(issuertest.JWKS(one, issuertest.NewSigner("ES256", "curve", 1)))
+	document := []byte(issuertest.JWKS(rsaOne, issuertest.NewSigner("ES256", "curve", 1)))
 	usable, skipped, err := keys.Parse(document, []string{"RS256"})
 	if err != nil || len(usable) != 1 || len(skipped) != 1 || usable[0].ID != "one" {
 		t.Errorf("usable %v, skipped %v, %v", usable, skipped, err)
@@ -142,7 +142,7 @@ func FuzzParseSet(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add([]byte(issuertest.JWKS(one, issuertest.NewSigner("ES256", "curve", 1), issuertest.NewSigner("EdDSA", "", 1))))
+	f.Add([]byte(issuertest.JWKS(rsaOne, issuertest.NewSigner("ES256", "curve", 1), issuertest.NewSigner("EdDSA", "", 1))))
 	f.Add([]byte(`{"keys":[]}`))
 	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AAAA"}]}`))
 	f.Add([]byte(issuertest.JWKS(&issuertest.Signer{Algorithm: "RS256", Private: weak})))

@@ -234,7 +234,7 @@ func TestJWTIsNeverIntrospectedAsOpaque(t *testing.T) {
 	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
 		server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
 		for name, raw := range map[string]string{
-			"forged":         issuertest.NewSigner("RS256", "one", 7).Sign(claims(server.Issuer, nil)),
+			"forged":         issuertest.NewSigner("RS256", "one", 2).Sign(claims(server.Issuer, nil)),
 			"unsigned":       unsigned(server.Issuer, "none"),
 			"broken header":  issuertest.Base64(`{"alg"`) + ".e30.c2ln",
 			"spaces first":   issuertest.Base64("            {}") + ".e30.c2ln",
@@ -301,7 +301,7 @@ func TestIntrospectedJWT(t *testing.T) {
 			}
 		}
 		before := server.Calls(issuertest.PathIntrospect)
-		_, _ = v.Verify(t.Context(), issuertest.NewSigner("RS256", "one", 7).Sign(claims(server.Issuer, nil)))
+		_, _ = v.Verify(t.Context(), issuertest.NewSigner("RS256", "one", 2).Sign(claims(server.Issuer, nil)))
 		if server.Calls(issuertest.PathIntrospect) != before {
 			t.Error("a forged JWT was introspected")
 		}
