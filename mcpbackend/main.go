@@ -150,6 +150,7 @@ func serve(ctx context.Context, c config.Config, build documents.Build) error {
 	main := server.NewServer(listener, edge, log)
 	main.OnStop(func() { ready.Store(false); streams.Drain() })
 	ready.Store(true)
+	go debug.FreeOSMemory() // what the start needed is not needed again
 	log.Info("serving", "version", build.Version, "commit", build.Commit, "tools", len(tools.Tools()), "listen", c.Listen.Address)
 	return server.Run(ctx, main, server.NewServer(opsListener, ops.Handler(metrics, &ready), log))
 }

@@ -105,6 +105,17 @@ func judge(c identity.Caller, t catalogue.Tool) (*denial.Denial, []string) {
 	return &d, nil
 }
 
+// Known says whether there is such a tool.
+func (s *Service) Known(name string) bool {
+	_, ok := s.Tools.Lookup(name)
+	return ok
+}
+
+// Unknown records a call of a tool that does not exist.
+func (s *Service) Unknown(c identity.Caller, via Transport) {
+	s.record(c, via, otherTool, "", outcomeUnknown, 0)
+}
+
 // Denied records a call that a transport refused after [Service.Authorize].
 func (s *Service) Denied(c identity.Caller, via Transport, name string) {
 	outcome := outcomeScope
@@ -112,7 +123,7 @@ func (s *Service) Denied(c identity.Caller, via Transport, name string) {
 		outcome = outcomeAnonymous
 	}
 	label := otherTool
-	if _, ok := s.Tools.Lookup(name); ok {
+	if s.Known(name) {
 		label = name
 	}
 	s.record(c, via, label, "", outcome, 0)
@@ -123,7 +134,7 @@ func (s *Service) Call(ctx context.Context, c identity.Caller, via Transport, na
 	start := s.Now()
 	t, ok := s.Tools.Lookup(name)
 	if !ok {
-		s.record(c, via, otherTool, "", outcomeUnknown, 0)
+		s.Unknown(c, via)
 		return Outcome{Result: failure(toolcall.NotFound, "There is no such tool. tools/list names those there are.")}
 	}
 	d, reported := judge(c, t)

@@ -22,6 +22,13 @@ import (
 // MaxBody is the largest request body.
 const MaxBody = 4 << 20
 
+const (
+	// bodyTimeout is how long a request body may take to arrive, writeTimeout how
+	// long a client may take to read one piece of an answer.
+	bodyTimeout  = 30 * time.Second
+	writeTimeout = 30 * time.Second
+)
+
 // Heartbeat is the interval of the comments that keep a stream alive through
 // proxies.
 const Heartbeat = 15 * time.Second
@@ -179,7 +186,13 @@ func ReadJSON(w http.ResponseWriter, r *http.Request) ([]byte, *denial.Denial) {
 	if n := r.ContentLength; n > 0 && n <= MaxBody {
 		buf.Grow(int(n) + bytes.MinRead)
 	}
-	if _, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, MaxBody)); err != nil {
+	// A body that trickles in must not hold a connection for ever. The deadline
+	// has to go before the call runs: it would look like a disconnect then.
+	deadline := http.NewResponseController(w)
+	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout)) // a writer without a connection has none
+	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, MaxBody))
+	_ = deadline.SetReadDeadline(time.Time{})
+	if err != nil {
 		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 			return nil, &denial.Denial{
 				Status: http.StatusRequestEntityTooLarge, Code: "request_too_large",
@@ -229,9 +242,10 @@ func known(method string) bool {
 	return strings.HasPrefix(method, "notifications/")
 }
 
+// clip bounds what is repeated of a client's own words.
 func clip(s string) string {
-	if len(s) > 32 {
-		return s[:32]
+	if len(s) > 64 {
+		s = s[:64]
 	}
-	return s
+	return strings.ToValidUTF8(s, "")
 }

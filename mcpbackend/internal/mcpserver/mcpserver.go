@@ -88,7 +88,7 @@ func New(o Options) (*mcp.Server, error) {
 		needed[t.Name] = t.Scopes
 		server.AddTool(describe(t), h.call)
 	}
-	server.AddReceivingMiddleware(discoverOnly, offered, (&lister{needed: needed}).middleware)
+	server.AddReceivingMiddleware(discoverOnly, h.offered, (&lister{needed: needed}).middleware)
 	return server, nil
 }
 
@@ -245,13 +245,22 @@ func anonymousMay(method string) bool {
 	return false
 }
 
-// offered refuses what belongs to capabilities that this server lacks: a
-// client that asks for a subscription would otherwise hold a stream on which
-// nothing ever comes.
-func offered(next mcp.MethodHandler) mcp.MethodHandler {
+// offered refuses what this server does not have. A client that asks for a
+// subscription would otherwise hold a stream on which nothing ever comes.
+func (h handler) offered(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-		if method == rpc.Listen {
+		switch method {
+		case rpc.Listen:
 			return nil, &jsonrpc.Error{Code: rpc.CodeMethodNotFound, Message: "There is nothing to subscribe to."}
+		case rpc.ToolsCall:
+			if p, ok := req.GetParams().(*mcp.CallToolParamsRaw); ok && !h.calls.Known(p.Name) {
+				if call := callOf(ctx, req.GetExtra()); call != nil {
+					h.calls.Unknown(call.Caller, h.via)
+				}
+				return nil, &jsonrpc.Error{
+					Code: rpc.CodeInvalidParams, Message: fmt.Sprintf("Unknown tool %q. tools/list names the tools.", clip(p.Name)),
+				}
+			}
 		}
 		return next(ctx, method, req)
 	}

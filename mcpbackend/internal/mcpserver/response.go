@@ -71,10 +71,18 @@ func (r *response) Write(p []byte) (int, error) {
 		h.Set("Content-Length", strconv.Itoa(len(out)))
 	}
 	r.send()
-	if _, err := r.w.Write(out); err != nil {
+	if err := r.write(out); err != nil {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// write writes a piece, and gives up on clients that do not read; the caller
+// holds the lock. net/http lifts the deadline after the request.
+func (r *response) write(p []byte) error {
+	_ = http.NewResponseController(r.w).SetWriteDeadline(time.Now().Add(writeTimeout)) // a writer without a connection has none
+	_, err := r.w.Write(p)
+	return err
 }
 
 // send writes the header; the caller holds the lock.
@@ -159,7 +167,7 @@ func (r *response) beat(every time.Duration) {
 			return
 		}
 		r.send()
-		if _, err := r.w.Write([]byte(": keep-alive\n\n")); err != nil {
+		if r.write([]byte(": keep-alive\n\n")) != nil {
 			return
 		}
 		_ = http.NewResponseController(r.w).Flush() // best effort

@@ -227,6 +227,13 @@ func (c caller) inject(h http.Header) {
 // as a given caller.
 func (e *edge) start(t testing.TB) func(caller) *http.Client {
 	t.Helper()
+	as, _ := e.run(t)
+	return as
+}
+
+// run is start for tests that stop the server themselves.
+func (e *edge) run(t testing.TB) (as func(caller) *http.Client, stop context.CancelFunc) {
+	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")
 	listener, err := server.Listen(config.Address{Network: "unix", Address: socket})
 	if err != nil {
@@ -249,7 +256,7 @@ func (e *edge) start(t testing.TB) func(caller) *http.Client {
 		}}
 		t.Cleanup(transport.CloseIdleConnections)
 		return &http.Client{Transport: injector{c, transport}, Timeout: 30 * time.Second}
-	}
+	}, cancel
 }
 
 // injector is the gateway in front of the edge.

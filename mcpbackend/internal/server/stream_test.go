@@ -259,6 +259,33 @@ func TestShutdownEndsIdleStreamsAndLetsCallsFinish(t *testing.T) {
 	busy.end(t)
 }
 
+func TestStoppingLetsRequestsFinish(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t)
+	as, stop := e.run(t)
+	var answers sync.WaitGroup
+	for path, body := range map[string]string{"/mcp": call(1, "block"), "/mcp/tools/call": `{"name":"block"}`} {
+		answers.Go(func() {
+			r, err := as(alice).Post("http://backend"+path, "application/json", strings.NewReader(body))
+			if err != nil {
+				t.Errorf("%s: %v", path, err)
+				return
+			}
+			defer func() { _ = r.Body.Close() }()
+			data, err := io.ReadAll(r.Body)
+			if err != nil || r.StatusCode != 200 || !strings.Contains(string(data), "released") {
+				t.Errorf("%s: %d %s, %v", path, r.StatusCode, data, err)
+			}
+		})
+		<-e.runner.started
+	}
+	idle := openStream(t, as(alice))
+	stop()
+	idle.end(t)
+	close(e.runner.release)
+	answers.Wait()
+}
+
 // writer is a client's end of a stream, without a network: time can be faked.
 type writer struct {
 	mu     sync.Mutex
