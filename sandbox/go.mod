@@ -1,6 +1,6 @@
 module github.com/neonpanel/mcp-gateway/sandbox
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/alecthomas/kong v1.17.0
@@ -84,4 +84,7 @@ require (
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
 
-require pgregory.net/rapid v1.3.0
+require (
+	golang.org/x/sync v0.24.0
+	pgregory.net/rapid v1.3.0
+)

@@ -31,7 +31,7 @@ const (
 )
 
 // maxKeys bounds the published set: the oldest key goes first.
-const maxKeys = 8
+const maxKeys = 4
 
 const bits = 2048
 

@@ -133,13 +133,13 @@ func TestOldKeysAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 9 {
+	for range 4 {
 		if err := r.Rotate(keys.Next); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := kids(t, r); len(got) != 8 {
-		t.Errorf("%d keys are published, want 8", len(got))
+	if got := kids(t, r); len(got) != 4 {
+		t.Errorf("%d keys are published, want 4", len(got))
 	}
 	good := sign(t, r)
 	if _, _, err := r.Verify(good); err != nil {

@@ -31,7 +31,7 @@ func (s *sandbox) mint(body map[string]any) string {
 
 func TestMintedTokens(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	for name, c := range map[string]struct {
 		body   map[string]any
 		status int
@@ -70,7 +70,7 @@ func TestMintedTokens(t *testing.T) {
 
 func TestMintRefuses(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	for name, body := range map[string]map[string]any{
 		"unknown account":   {"account": "nobody@example.com"},
 		"unknown scope":     {"scope": "admin"},
@@ -177,7 +177,7 @@ func TestControlFaultsAndJournal(t *testing.T) {
 // The control API is not to be found where clients are.
 func TestControlIsNotPublic(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	for _, path := range []string{"/token", "/journal", "/faults", "/keys/rotate", "/tokens/revoke", "/healthz"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			if a := do(t, plain(), request(t, method, s.issuer+path, "{}")); a.StatusCode != http.StatusNotFound {

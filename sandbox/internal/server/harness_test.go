@@ -74,8 +74,37 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// start runs a sandbox of its own for a test.
 func start(t *testing.T, change func(*config.Flags)) *sandbox {
 	t.Helper()
+	s, stop, err := launch(change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	s.t = t
+	return s
+}
+
+// common is for tests that neither move the clock nor look at what is kept of
+// others: keys and seeded books take a while to make.
+var common = sync.OnceValues(func() (*sandbox, error) {
+	s, _, err := launch(nil)
+	return s, err
+})
+
+func shared(t *testing.T) *sandbox {
+	t.Helper()
+	s, err := common()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := *s
+	mine.t = t
+	return &mine
+}
+
+func launch(change func(*config.Flags)) (*sandbox, func(), error) {
 	public := httptest.NewUnstartedServer(nil)
 	flags := config.Flags{
 		Listen: "127.0.0.1:0", ControlListen: "127.0.0.1:1", Expose: "false",
@@ -88,21 +117,19 @@ func start(t *testing.T, change func(*config.Flags)) *sandbox {
 	}
 	settings, err := flags.Settings()
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
-	s := &sandbox{t: t, issuer: settings.Issuer, clock: &clock{at: time.Now()}, logs: &lockedBuffer{}}
+	s := &sandbox{issuer: settings.Issuer, clock: &clock{at: time.Now()}, logs: &lockedBuffer{}}
 	handlers, err := server.New(settings, s.clock.Now, slog.New(slog.NewJSONHandler(s.logs, nil)))
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	public.Config.Handler = handlers.Public
 	public.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	public.Start()
-	t.Cleanup(public.Close)
 	control := httptest.NewServer(handlers.Control)
-	t.Cleanup(control.Close)
 	s.control = control.URL
-	return s
+	return s, func() { public.Close(); control.Close() }, nil
 }
 
 // answer is a response that was read to its end.

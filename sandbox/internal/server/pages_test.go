@@ -11,7 +11,7 @@ import (
 
 func TestPagesAreLocked(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	p := s.person()
 	login := p.follow(p.open("/oauth2/authorize?" + s.story(s.register("none", native)).params.Encode()))
 	consent := p.follow(p.submit(login, "email", "seller-one@example.com", "password", "demo"))
@@ -47,7 +47,7 @@ func TestPagesAreLocked(t *testing.T) {
 
 func TestPagesEscapeWhatAClientCallsItself(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	a := s.postJSON(s.issuer+"/oauth2/register", map[string]any{
 		"client_name": `<img src=x onerror=alert(1)>`, "redirect_uris": []string{web}, "token_endpoint_auth_method": "none",
 	})
@@ -169,7 +169,7 @@ func TestLogin(t *testing.T) {
 // gets nowhere.
 func TestFormsCannotBeForged(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	a := s.register("none", web)
 	authorize := "/oauth2/authorize?" + s.story(a).params.Encode()
 	attacker, victim := s.person(), s.person()

@@ -14,7 +14,7 @@ import (
 // the issuer (RFC 9207), whether or not the person has signed in.
 func TestAuthorizeTellsTheClient(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	public, confidential := s.register("none", web), s.register("client_secret_basic", web)
 	for name, c := range map[string]struct {
 		app    app
@@ -62,7 +62,7 @@ func TestAuthorizeTellsTheClient(t *testing.T) {
 // never redirects (RFC 6749 §4.1.2.1).
 func TestAuthorizeTellsThePerson(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	one := s.register("none", web)
 	two := s.register("none", web, "https://client.example/other")
 	loop := s.register("none", native)
@@ -107,7 +107,7 @@ func TestAuthorizeTellsThePerson(t *testing.T) {
 
 func TestAuthorizeAccepts(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	public, confidential := s.register("none", web), s.register("client_secret_post", web)
 	loop := s.register("none", native)
 	for name, st := range map[string]story{
@@ -138,7 +138,7 @@ func TestAuthorizeAccepts(t *testing.T) {
 
 func TestDeny(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	got := s.person().decide(s.story(s.register("none", web)), "seller-one@example.com", "deny")
 	if got.Get("error") != "access_denied" || got.Get("state") != "xyzzy" || got.Get("iss") != s.issuer || got.Has("code") {
 		t.Errorf("got %v", got)
@@ -147,7 +147,7 @@ func TestDeny(t *testing.T) {
 
 func TestTokenRefusals(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	public, basicApp, postApp := s.register("none", web), s.register("client_secret_basic", web), s.register("client_secret_post", web)
 	stranger := s.register("none", web)
 	otherVerifier, _ := pkce()
@@ -242,7 +242,7 @@ func TestTokenRefusals(t *testing.T) {
 // after a wrong one.
 func TestPKCECannotBeShakenOff(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	a := s.register("client_secret_post", web)
 	st := s.story(a)
 	code := s.person().decide(st, "seller-one@example.com", "allow").Get("code")
@@ -263,7 +263,7 @@ func TestPKCECannotBeShakenOff(t *testing.T) {
 
 func TestClientAuthentication(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	for method, send := range map[string]func(a app, f url.Values) []string{
 		"none":                func(app, url.Values) []string { return nil },
 		"client_secret_post":  func(a app, f url.Values) []string { f.Set("client_secret", a.secret); return nil },
@@ -285,7 +285,7 @@ func TestClientAuthentication(t *testing.T) {
 // RFC 8707: the grant holds what was asked for; a token request may narrow it.
 func TestResources(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	a := s.register("none", web)
 	both := s.story(a)
 	both.params["resource"] = []string{gateway, other}
@@ -379,7 +379,7 @@ func TestIntrospectionAndRevocationRefusals(t *testing.T) {
 
 func TestMethods(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	s := shared(t)
 	for path, allow := range map[string]string{
 		"/oauth2/token": "POST", "/oauth2/register": "POST", "/oauth2/revoke": "POST", "/oauth2/introspect": "POST",
 		"/.well-known/jwks.json": "GET", "/.well-known/oauth-authorization-server": "GET", "/.well-known/openid-configuration": "GET",

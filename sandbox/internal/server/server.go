@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/access"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/api"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/client"
@@ -45,8 +47,22 @@ type Handlers struct {
 
 // New wires the sandbox.
 func New(s config.Settings, now func() time.Time, log *slog.Logger) (Handlers, error) {
-	ring, err := keys.New()
-	if err != nil {
+	// The keys and the books take longest: they are made side by side.
+	var (
+		ring     *keys.Ring
+		rest     http.Handler
+		verifier *access.Verifier
+		slow     errgroup.Group
+	)
+	slow.Go(func() (err error) {
+		ring, err = keys.New()
+		return err
+	})
+	slow.Go(func() (err error) {
+		rest, err = api.New(api.Options{Now: now, Verify: func(r *http.Request) (string, error) { return subject(r, verifier) }})
+		return err
+	})
+	if err := slow.Wait(); err != nil {
 		return Handlers{}, err
 	}
 	tokens, err := token.NewIssuer(token.Options{Issuer: s.Issuer, Signer: ring, Limit: maxTokens, Now: now})
@@ -71,7 +87,7 @@ func New(s config.Settings, now func() time.Time, log *slog.Logger) (Handlers, e
 	if err != nil {
 		return Handlers{}, err
 	}
-	verifier, err := access.New(access.Options{
+	verifier, err = access.New(access.Options{
 		Issuer:      s.Issuer,
 		Audiences:   append([]string{s.Issuer}, s.Resources...),
 		KnownClient: func(id string) bool { _, ok := clients.Get(id); return ok },
@@ -86,18 +102,6 @@ func New(s config.Settings, now func() time.Time, log *slog.Logger) (Handlers, e
 		Issuer: s.Issuer, Scopes: s.Scopes, Keys: ring, Clients: clients, Grants: grants, Resources: resources,
 		Quirks: s.Quirks, Now: now, Log: log,
 	})
-	if err != nil {
-		return Handlers{}, err
-	}
-	rest, err := api.New(api.Options{Now: now, Verify: func(r *http.Request) (string, error) {
-		g, err := verifier.Verify(r)
-		if err != nil {
-			journal.Note(r.Context(), func(e *journal.Entry) { e.Error = access.Reason(err) })
-			return "", err
-		}
-		journal.Note(r.Context(), func(e *journal.Entry) { e.Subject, e.ClientID = g.Subject, g.ClientID })
-		return g.Subject, nil
-	}})
 	if err != nil {
 		return Handlers{}, err
 	}
@@ -122,12 +126,21 @@ func New(s config.Settings, now func() time.Time, log *slog.Logger) (Handlers, e
 	}, nil
 }
 
+// subject is whose token a request to the API carries.
+func subject(r *http.Request, v *access.Verifier) (string, error) {
+	g, err := v.Verify(r)
+	journal.Note(r.Context(), func(e *journal.Entry) {
+		if err != nil {
+			e.Error = access.Reason(err)
+			return
+		}
+		e.Subject, e.ClientID = g.Subject, g.ClientID
+	})
+	return g.Subject, err
+}
+
 // Run serves until ctx ends, then stops within two seconds.
 func Run(ctx context.Context, s config.Settings, log *slog.Logger) error {
-	handlers, err := New(s, time.Now, log)
-	if err != nil {
-		return err
-	}
 	public, err := listen.On(ctx, s.Listen)
 	if err != nil {
 		return fmt.Errorf("SANDBOX_LISTEN: %w", err)
@@ -138,6 +151,10 @@ func Run(ctx context.Context, s config.Settings, log *slog.Logger) error {
 		return fmt.Errorf("SANDBOX_CONTROL_LISTEN: %w", err)
 	}
 	defer controlled.Close()
+	handlers, err := New(s, time.Now, log)
+	if err != nil {
+		return err
+	}
 
 	log.Info("serving", "issuer", s.Issuer, "listen", s.Listen, "control", s.ControlListen, "resources", s.Resources, "token_kind", s.TokenKind)
 	failed := make(chan error, 2)
