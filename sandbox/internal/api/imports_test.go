@@ -165,6 +165,8 @@ func TestBadBillsNameEveryFaultAndLeaveNothing(t *testing.T) {
 	if n := len(p.handler().intake.bills(c, noon)); n != 0 {
 		t.Errorf("%d bills were left behind", n)
 	}
+	// The first day that is still open.
+	p.create(t, "46", `{"data":{"ref_number":"A","date":"2026-09-01",`+line+`}}`).want(t, 200)
 }
 
 func upload(t testing.TB, field, name, content string) (body *bytes.Buffer, kind string) {

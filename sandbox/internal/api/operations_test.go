@@ -521,6 +521,7 @@ func TestDocumentFilters(t *testing.T) {
 	from, to := ledger.Day(2025, 3, 1), ledger.Day(2025, 4, 30)
 	in := func(d ledger.Date) bool { return d >= from && d <= to }
 	const dates = "start_date=2025-03-01&end_date=2025-04-30"
+	s := c.Shipments[20] // in transit for some days
 	for path, want := range map[string]int{
 		"/inventory-orders?" + dates: len(filter(c.Orders, func(o *ledger.Order) bool { return in(o.Received) })),
 		fmt.Sprintf("/inventory-orders?vendors[]=%d&vendors[]=%d", v1.ID, v2.ID): len(filter(c.Orders, func(o *ledger.Order) bool { return o.Vendor == v1 || o.Vendor == v2 })),
@@ -531,18 +532,19 @@ func TestDocumentFilters(t *testing.T) {
 		fmt.Sprintf("/bills?vendors[]=%d", c.Vendors[5].ID): len(filter(c.Bills, func(b *ledger.Bill) bool { return b.Vendor == c.Vendors[5] })),
 		"/bills?search=bookkeeping":                         len(filter(c.Bills, func(b *ledger.Bill) bool { return strings.Contains(b.Name, "Bookkeeping") })),
 		// Asymmetric, as documented: start is of the arrival, end of the dispatch.
-		"/shipments?" + dates:                                         len(filter(c.Shipments, func(s *ledger.Shipment) bool { return s.Arrived >= from && s.Sent <= to })),
-		fmt.Sprintf("/shipments?warehouses[]=%d", w.ID):               len(filter(c.Shipments, func(s *ledger.Shipment) bool { return s.To == w })),
-		fmt.Sprintf("/shipments?warehouses[]=%d", c.Warehouses[0].ID): len(c.Shipments), // the origin counts too
-		"/shipments?search=" + c.Shipments[0].Ref:                     1,
-		"/invoices?" + dates:                                          len(filter(c.Invoices, func(v *ledger.Invoice) bool { return in(v.Date) })),
-		"/invoices?search=summit%20county":                            len(filter(c.Invoices, func(v *ledger.Invoice) bool { return strings.HasPrefix(v.Customer.Name, "Summit") })),
-		"/assembly-orders?" + dates:                                   len(filter(c.Assemblies, func(v *ledger.Assembly) bool { return in(v.Date) })),
-		fmt.Sprintf("/assembly-orders?warehouses[]=%d", w.ID):         0,
-		"/adjustments?" + dates:                                       len(filter(c.Adjustments, func(v *ledger.Adjustment) bool { return in(v.Date) })),
-		"/adjustments?search=damaged":                                 len(filter(c.Adjustments, func(v *ledger.Adjustment) bool { return v.Reason == "Damaged" })),
-		"/vendors?search=freight":                                     1,
-		"/services?search=freight":                                    1,
+		"/shipments?" + dates: len(filter(c.Shipments, func(s *ledger.Shipment) bool { return s.Arrived >= from && s.Sent <= to })),
+		fmt.Sprintf("/shipments?start_date=%s&end_date=%[1]s", s.Arrived): len(filter(c.Shipments, func(v *ledger.Shipment) bool { return v.Arrived >= s.Arrived && v.Sent <= s.Arrived })),
+		fmt.Sprintf("/shipments?warehouses[]=%d", w.ID):                   len(filter(c.Shipments, func(s *ledger.Shipment) bool { return s.To == w })),
+		fmt.Sprintf("/shipments?warehouses[]=%d", c.Warehouses[0].ID):     len(c.Shipments), // the origin counts too
+		"/shipments?search=" + c.Shipments[0].Ref:                         1,
+		"/invoices?" + dates:                                  len(filter(c.Invoices, func(v *ledger.Invoice) bool { return in(v.Date) })),
+		"/invoices?search=summit%20county":                    len(filter(c.Invoices, func(v *ledger.Invoice) bool { return strings.HasPrefix(v.Customer.Name, "Summit") })),
+		"/assembly-orders?" + dates:                           len(filter(c.Assemblies, func(v *ledger.Assembly) bool { return in(v.Date) })),
+		fmt.Sprintf("/assembly-orders?warehouses[]=%d", w.ID): 0,
+		"/adjustments?" + dates:                               len(filter(c.Adjustments, func(v *ledger.Adjustment) bool { return in(v.Date) })),
+		"/adjustments?search=damaged":                         len(filter(c.Adjustments, func(v *ledger.Adjustment) bool { return v.Reason == "Damaged" })),
+		"/vendors?search=freight":                             1,
+		"/services?search=freight":                            1,
 	} {
 		if got := count(path); got != want {
 			t.Errorf("%s: %d rows, want %d", path, got, want)
