@@ -349,8 +349,8 @@ func seasonality(s [12]float64) string {
 func code(name string) string {
 	var b strings.Builder
 	for _, word := range strings.Fields(name) {
-		if len(word) > 1 && b.Len() < 6 {
-			b.WriteString(strings.ToUpper(word[:min(2, len(word))]))
+		if letters := []rune(strings.ToUpper(word)); len(letters) > 1 && b.Len() < 6 {
+			b.WriteString(string(letters[:2]))
 		}
 	}
 	return b.String()
