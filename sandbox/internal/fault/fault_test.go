@@ -18,12 +18,13 @@ const healthy = `{"data":["healthy"]}`
 type serverUnderTest struct {
 	*httptest.Server
 	faults *fault.Set
-	ended  chan string // path of each request whose handler has returned
+	began  chan struct{} // one for each request that has arrived
+	ended  chan struct{} // one for each request whose handler has returned
 }
 
 func start(t *testing.T) serverUnderTest {
 	t.Helper()
-	s := serverUnderTest{faults: &fault.Set{}, ended: make(chan string, 100)}
+	s := serverUnderTest{faults: &fault.Set{}, began: make(chan struct{}, 100), ended: make(chan struct{}, 100)}
 	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		if b, _ := io.ReadAll(r.Body); len(b) > 0 {
@@ -34,7 +35,8 @@ func start(t *testing.T) serverUnderTest {
 	})
 	inner := s.faults.Handler(next)
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() { s.ended <- r.URL.Path }()
+		s.began <- struct{}{}
+		defer func() { s.ended <- struct{}{} }()
 		inner.ServeHTTP(w, r)
 	}))
 	s.Config.ErrorLog = nil
@@ -144,8 +146,12 @@ func TestHangEndsWithTheClient(t *testing.T) {
 				t.Parallel()
 				s := start(t)
 				s.add(t, f)
-				ctx, leave := context.WithTimeout(t.Context(), 50*time.Millisecond)
-				defer leave()
+				ctx, leave := context.WithCancel(t.Context())
+				go func() {
+					defer leave()
+					<-s.began
+					time.Sleep(20 * time.Millisecond) // as a client that waits for a while
+				}()
 				if r, _, err := s.do(t, ctx, http.MethodPost, "/", body); err == nil {
 					t.Errorf("answered %s", r.Status)
 				}
