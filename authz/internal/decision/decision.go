@@ -60,6 +60,15 @@ const (
 	ReasonTooManyRequests   = "too_many_requests"
 )
 
+// Passes and Refusals list every reason that an answer can have, so that a
+// counter can exist before its first event.
+func Passes() []string { return []string{ReasonOK, ReasonScopeReported, ReasonAnonymous} }
+
+// Refusals is the other half, see Passes.
+func Refusals() []string {
+	return append(token.Reasons(), ReasonNoCredential, ReasonUnsupportedScheme, ReasonMultiple, ReasonInsufficientScope, ReasonTooManyRequests)
+}
+
 // Names of the headers for mcpbackend.
 const (
 	headerAuth            = "x-neonpanel-auth"

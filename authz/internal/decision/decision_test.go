@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -199,6 +200,9 @@ func TestDenialTable(t *testing.T) {
 			if got.Body != c.body {
 				t.Errorf("body\n got %s\nwant %s", got.Body, c.body)
 			}
+			if !slices.Contains(decision.Refusals(), c.reason) {
+				t.Errorf("%s is not in the closed set", c.reason)
+			}
 			if got.Facts != (decision.Facts{Reason: c.reason}) {
 				t.Errorf("facts %+v, want only the reason %s", got.Facts, c.reason)
 			}
@@ -286,6 +290,9 @@ func TestHeaderContract(t *testing.T) {
 				t.Fatalf("refused: %d %s", got.Status, got.Body)
 			}
 			sameHeaders(t, got.Headers, c.want)
+			if !slices.Contains(decision.Passes(), c.reason) {
+				t.Errorf("%s is not in the closed set", c.reason)
+			}
 			if got.Facts.Reason != c.reason {
 				t.Errorf("reason %q, want %q", got.Facts.Reason, c.reason)
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/neonpanel/mcp-gateway/authz/internal/decision"
 	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
 )
 
@@ -66,6 +67,18 @@ func New() *Metrics {
 	}
 	m.registry.MustRegister(m.decisions, m.duration, m.verdicts, m.calls, m.audience, m.denyFile,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	// A series that appears with its first event hides that event from rate().
+	for _, reason := range decision.Passes() {
+		counter(&m.decided, m.decisions, "allow", reason)
+	}
+	for _, reason := range decision.Refusals() {
+		counter(&m.decided, m.decisions, "deny", reason)
+	}
+	for _, call := range verifier.Calls() {
+		for _, failed := range []bool{false, true} {
+			m.calls.WithLabelValues(string(call), outcome(failed))
+		}
+	}
 	return m
 }
 

@@ -236,6 +236,7 @@ func TestWholeService(t *testing.T) {
 	_, text = g.get(t, "ops", "/metrics")
 	for _, line := range []string{
 		`authz_decisions_total{decision="allow",reason="ok"} 3`, `authz_decisions_total{decision="deny",reason="token_expired"} 1`,
+		`authz_decisions_total{decision="deny",reason="keys_stale"} 0`,
 		`authz_verdicts_total{reason="ok",source="cache"} 2`, `authz_verdicts_total{reason="ok",source="jwt"} 1`, "\nauthz_keys 1\n", "authz_keys_age_seconds",
 		`authz_issuer_call_duration_seconds_count{call="keys",outcome="ok"}`,
 	} {
