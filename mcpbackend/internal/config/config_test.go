@@ -70,6 +70,9 @@ func TestURLs(t *testing.T) {
 			t.Errorf("%s: %v, want accepted %v", url, err, ok)
 		}
 	}
+	if c, err := parse(t, "--public-url=HTTPS://MCP.Example.com:443/"); err != nil || c.PublicURL.String() != "https://mcp.example.com" {
+		t.Errorf("%v, %v", c.PublicURL, err)
+	}
 	if c, err := parse(t, "--public-url=https://x.com", "--neonpanel-api-url=https://y.com/base/"); err != nil || c.APIURL.String() != "https://y.com/base" {
 		t.Errorf("%v, %v", c.APIURL, err)
 	}
