@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
@@ -60,7 +61,26 @@ func New(r Routes, count Counter, log *slog.Logger, now func() time.Time) http.H
 	mux.Handle("/", count.Count("other", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		(denial.Denial{Status: http.StatusNotFound, Code: "not_found", Description: "There is nothing here. The MCP endpoint is /mcp."}).Write(w)
 	})))
-	return mux
+	return survive(mux, log)
+}
+
+// survive answers a request whose handler panics. net/http would close the
+// connection without an answer, and log a value that may hold data.
+func survive(next http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if v == http.ErrAbortHandler {
+				panic(v)
+			}
+			log.Error("panic in a handler", "method", r.Method, "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+			(denial.Denial{Status: http.StatusInternalServerError, Code: "server_error", Description: "This request failed by a fault of this server. It was logged."}).Write(w)
+		}()
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Server is an HTTP server on one listener.

@@ -1,0 +1,117 @@
+package invocation
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+)
+
+type one struct{ tool catalogue.Tool }
+
+func (o one) Lookup(name string) (catalogue.Tool, bool) { return o.tool, name == o.tool.Name }
+
+type answer func() toolcall.Result
+
+func (a answer) Run(context.Context, catalogue.Tool, json.RawMessage, string) toolcall.Result {
+	return a()
+}
+
+// tally remembers what it is told.
+type tally struct{ calls, reported, refused []string }
+
+func (c *tally) ToolCall(tool, transport, outcome string, _ time.Duration) {
+	c.calls = append(c.calls, tool+" "+transport+" "+outcome)
+}
+func (c *tally) ScopeReported(tool string) { c.reported = append(c.reported, tool) }
+func (c *tally) TokenRefused()             { c.refused = append(c.refused, "x") }
+
+func TestCall(t *testing.T) {
+	t.Parallel()
+	fails := func(k toolcall.FailureKind) answer {
+		return func() toolcall.Result { return toolcall.Result{Failure: &toolcall.Failure{Kind: k}} }
+	}
+	ok := answer(func() toolcall.Result { return toolcall.Result{Text: "fine"} })
+	caller := identity.Caller{Subject: "s", InForce: []string{"a", "b"}, Scopes: []string{"a"}, ScopeMode: identity.Enforce, Token: "secret-token"}
+	for _, tc := range []struct {
+		name, tool, scope string
+		mode              identity.ScopeMode
+		run               answer
+		counted           string
+		denied            int
+		reported, refused int
+	}{
+		{name: "ok", tool: "t", scope: "a", run: ok, counted: "t plain ok"},
+		{name: "unknown", tool: "x", run: ok, counted: "other plain unknown_tool"},
+		{name: "scope", tool: "t", scope: "b", run: ok, counted: "t plain insufficient_scope", denied: 403},
+		{name: "scope reported", tool: "t", scope: "b", mode: identity.Report, run: ok, counted: "t plain ok", reported: 1},
+		{name: "scope off", tool: "t", scope: "b", mode: identity.Off, run: ok, counted: "t plain ok"},
+		{name: "refused", tool: "t", scope: "a", run: fails(toolcall.Unauthenticated), counted: "t plain unauthenticated", denied: 401, refused: 1},
+		{name: "timeout", tool: "t", run: fails(toolcall.Timeout), counted: "t plain timeout"},
+		{name: "panic", tool: "t", run: func() toolcall.Result { panic(errors.New("secret value")) }, counted: "t plain internal"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			var log strings.Builder
+			var count tally
+			s := Service{
+				Tools: one{catalogue.Tool{Name: "t", Scopes: strings.Fields(tc.scope)}}, Runner: tc.run, Observer: &count,
+				Log: slog.New(slog.NewJSONHandler(&log, nil)), Now: time.Now,
+			}
+			c := caller
+			if tc.mode != "" {
+				c.ScopeMode = tc.mode
+			}
+			out := s.Call(context.Background(), c, Plain, tc.tool, json.RawMessage(`{"companyUuid":"c-1","x":"secret argument"}`))
+			if len(count.calls) != 1 || count.calls[0] != tc.counted || len(count.reported) != tc.reported || len(count.refused) != tc.refused {
+				t.Errorf("counted %+v, want %s", count, tc.counted)
+			}
+			switch {
+			case tc.denied == 0 && out.Denial != nil, tc.denied != 0 && (out.Denial == nil || out.Denial.Status != tc.denied):
+				t.Errorf("denial %+v, want %d", out.Denial, tc.denied)
+			case tc.denied != 0 && (out.Failure == nil || out.Denial.Challenge == ""):
+				t.Errorf("outcome %+v", out)
+			}
+			if out.Known != (tc.tool == "t") {
+				t.Errorf("known %v", out.Known)
+			}
+			if strings.Contains(log.String(), "secret") {
+				t.Errorf("the log holds a secret: %s", log.String())
+			}
+			if tc.name == "ok" && !strings.Contains(log.String(), `"company":"c-1"`) {
+				t.Errorf("the log does not name the company: %s", log.String())
+			}
+		})
+	}
+}
+
+func TestTheChallengeForAScopeNamesAllThatTheToolNeeds(t *testing.T) {
+	t.Parallel()
+	s := Service{Tools: one{catalogue.Tool{Name: "t", Scopes: []string{"a", "b", "nobody"}}}}
+	d := s.Authorize(identity.Caller{InForce: []string{"a", "b"}, Scopes: []string{"a"}, ScopeMode: identity.Enforce}, "t")
+	if d == nil || d.Code != string(denial.InsufficientScope) || !strings.HasSuffix(d.Challenge, `, scope="a b"`) {
+		t.Errorf("denial %+v", d)
+	}
+}
+
+// FuzzCompany: only what looks like an identifier gets into the log.
+func FuzzCompany(f *testing.F) {
+	for _, s := range []string{`{"companyUuid":"c-1"}`, `{"company_id":46}`, `{"company":"a b"}`, `{"company_uuid":null}`, `[]`, `{"company":{"a":1}}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, arguments []byte) {
+		if v := company(arguments); v != "" && (len(v) > 64 || strings.ContainsFunc(v, func(r rune) bool {
+			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:~-", r)
+		})) {
+			t.Fatalf("%q is logged", v)
+		}
+	})
+}
