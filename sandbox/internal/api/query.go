@@ -119,7 +119,7 @@ func (p *params) get(key string) *params {
 	return nil
 }
 
-// text returns a scalar; absent and empty are the same.
+// scalar returns a single value; absent and empty are the same.
 func (p *params) scalar(key string) string {
 	if v := p.get(key); v != nil && !v.array {
 		return v.text
