@@ -283,3 +283,57 @@ func TestMissingScope(t *testing.T) {
 		}
 	}
 }
+
+// Every version of MCP that a client may ask for is served on one URL.
+func TestEveryVersionOfTheProtocol(t *testing.T) {
+	t.Parallel()
+	g := sharedGateway(t)
+	token := g.token(t, sellerOne)
+	for _, version := range []string{"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"} {
+		r := g.rpc(t, version, token, "initialize", "", map[string]any{
+			"protocolVersion": version, "capabilities": map[string]any{}, "clientInfo": map[string]any{"name": "e2e", "version": "1"},
+		})
+		var answer struct {
+			ProtocolVersion string `json:"protocolVersion"`
+		}
+		if err := json.Unmarshal(r.Result, &answer); err != nil || answer.ProtocolVersion != version {
+			t.Errorf("%s: agreed on %q: %d %s", version, answer.ProtocolVersion, r.Status, r.Body)
+		}
+		if r.Header.Get("Mcp-Session-Id") != "" {
+			t.Errorf("%s: a session although the server is stateless", version)
+		}
+		if result := g.call(t, version, token, "list_companies", nil); result.IsError {
+			t.Errorf("%s: %s", version, result.text())
+		}
+	}
+	r := g.rpc(t, modern, token, "server/discover", "", nil)
+	if r.Status != 200 || !strings.Contains(string(r.Result), modern) {
+		t.Errorf("server/discover: %d %s", r.Status, r.Body)
+	}
+}
+
+// Who sends many bad tokens is slowed down; who sends good ones from the same
+// address is not.
+func TestManyRefusalsAreSlowedDown(t *testing.T) {
+	t.Parallel()
+	g := ownGateway(t, stack.Options{Env: map[string][]string{stack.Authz: {"AUTHZ_REFUSED_BURST=20", "AUTHZ_REFUSED_PER_MINUTE=1"}}})
+	token := g.token(t, sellerOne)
+	var last reply
+	for range 40 {
+		if last = g.send(t, http.MethodPost, "/mcp", "{}", "Authorization", "Bearer nonsense", "Origin", "https://chatgpt.com"); last.Status != 401 {
+			break
+		}
+	}
+	if last.Status != 429 || last.Header.Get("Retry-After") == "" || !strings.Contains(last.Body, "too_many_requests") {
+		t.Errorf("%d %v %s", last.Status, last.Header, last.Body)
+	}
+	checkError(t, "429", last)
+	for range 50 {
+		if r := g.call(t, modern, token, "list_companies", nil); r.IsError {
+			t.Error(r.text())
+		}
+	}
+	if r := g.send(t, http.MethodGet, "/.well-known/oauth-protected-resource/mcp", ""); r.Status != 200 {
+		t.Errorf("a public document: %d", r.Status)
+	}
+}

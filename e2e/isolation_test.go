@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,4 +113,43 @@ func TestForeignSessionIsNotFound(t *testing.T) {
 	if r := g.streamCall(t, s, one, "list_companies", nil); r.IsError {
 		t.Error(r.text())
 	}
+}
+
+// Many calls of both sellers at once, over both eras, on one connection pool.
+func TestConcurrentSellersStayApart(t *testing.T) {
+	t.Parallel()
+	g := sharedGateway(t)
+	sellers := []struct {
+		token     string
+		companies []company
+	}{{token: g.token(t, sellerOne)}, {token: g.token(t, sellerTwo)}}
+	for i := range sellers {
+		sellers[i].companies = g.companies(t, sellers[i].token)
+	}
+	var all sync.WaitGroup
+	for worker := range 16 {
+		all.Go(func() {
+			seller := sellers[worker%2]
+			body, headers := message([]string{modern, legacy}[worker/2%2], "tools/call", "list_companies",
+				map[string]any{"name": "list_companies", "arguments": map[string]any{}})
+			for range 20 {
+				r, err := g.trySend(context.Background(), http.MethodPost, "/mcp", body, append(headers, bearer(seller.token)...)...)
+				if err != nil || r.Status != 200 {
+					t.Errorf("%d %s %v", r.Status, r.Body, err)
+					return
+				}
+				for _, own := range seller.companies {
+					if !strings.Contains(r.Body, own.UUID) {
+						t.Errorf("%s is missing: %s", own.Name, r.Body)
+					}
+				}
+				for _, foreign := range sellers[1-worker%2].companies {
+					if strings.Contains(r.Body, foreign.UUID) {
+						t.Errorf("%s is the other seller's: %s", foreign.Name, r.Body)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
 }

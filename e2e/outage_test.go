@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -78,20 +79,47 @@ func TestOutages(t *testing.T) {
 		})
 	})
 
-	for _, fault := range []stack.Fault{
-		{Kind: "status", Status: 500}, {Kind: "status", Status: 503}, {Kind: "html"}, {Kind: "reset"}, {Kind: "truncate"},
-		{Kind: "redirect", Location: "/elsewhere"}, {Kind: "retry_after", Status: 429, RetryAfter: "1"}, {Kind: "status", Status: 403},
+	// Each on an operation of its own, since an operation that fails again and
+	// again is not called for a while.
+	company := g.companies(t, token)[0].UUID
+	inCompany := "/api/v1/companies/" + company + "/"
+	for _, c := range []struct {
+		tool, path string
+		fault      stack.Fault
+		says       string
+	}{
+		{"list_reports", "/api/v1/reports", stack.Fault{Kind: "status", Status: 500}, "again"},
+		{"list_permissions", "/api/v1/permissions", stack.Fault{Kind: "status", Status: 503}, "again"},
+		{"sales_channels_list", "/api/v1/sales-channels", stack.Fault{Kind: "html"}, "again"},
+		{"list_warehouses", inCompany + "warehouses", stack.Fault{Kind: "reset"}, "again"},
+		{"list_inventory_items", inCompany + "inventory-items", stack.Fault{Kind: "truncate"}, "again"},
+		{"vendors_list", inCompany + "vendors", stack.Fault{Kind: "redirect", Location: "/elsewhere"}, ""},
+		{"services_list", inCompany + "services", stack.Fault{Kind: "retry_after", Status: 429, RetryAfter: "77"}, "77"},
+		{"bills_list", inCompany + "bills", stack.Fault{Kind: "status", Status: 403}, ""},
+		{"invoices_list", inCompany + "invoices", stack.Fault{Kind: "large"}, ""},
+		{"shipments_list", inCompany + "shipments", stack.Fault{Kind: "status", Status: 422}, ""},
+		{"adjustments_list", inCompany + "adjustments", stack.Fault{Kind: "down"}, "again"},
 	} {
-		t.Run("API answers with "+fault.Kind, func(t *testing.T) {
-			fault.Path = "/api/v1/reports"
-			if err := g.Sandbox.AddFault(t.Context(), fault); err != nil {
+		t.Run(fmt.Sprintf("API answers with %s %d", c.fault.Kind, c.fault.Status), func(t *testing.T) {
+			c.fault.Path = c.path
+			if err := g.Sandbox.AddFault(t.Context(), c.fault); err != nil {
 				t.Fatal(err)
 			}
 			defer g.Sandbox.ClearFaults(context.WithoutCancel(t.Context()))
-			r := g.call(t, modern, token, "list_reports", nil)
-			if !r.IsError || len(r.text()) < 20 || strings.Contains(strings.ToLower(r.text()), "<html") || strings.Contains(r.text(), "127.0.0.1") {
-				t.Errorf("isError %v: %s", r.IsError, r.text())
+			arguments := map[string]any{}
+			if strings.HasPrefix(c.path, inCompany) {
+				arguments["companyUuid"] = company
 			}
+			r := g.call(t, modern, token, c.tool, arguments)
+			if !r.IsError || len(r.text()) < 20 || !strings.Contains(strings.ToLower(r.text()), c.says) {
+				t.Errorf("isError %v, without %q: %s", r.IsError, c.says, r.text())
+			}
+			for _, leak := range []string{"<html", "127.0.0.1", "elsewhere", "EOF", "dial", "goroutine"} {
+				if strings.Contains(r.text(), leak) {
+					t.Errorf("%q leaks: %s", leak, r.text())
+				}
+			}
+			t.Log(r.text())
 			if r := list(); r.Status != 200 {
 				t.Errorf("tools/list: %d", r.Status)
 			}

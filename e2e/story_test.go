@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -176,9 +177,61 @@ func proveStory(t *testing.T, journal []stack.Entry, resource string) {
 func summary(journal []stack.Entry) string {
 	var b strings.Builder
 	for _, e := range journal {
-		b.WriteString("\n  " + e.Event + " " + e.Method + " " + e.Path + " " + e.UserAgent)
+		fmt.Fprintf(&b, "\n  %s %s %s %d %s", e.Event, e.Method, e.Path, e.Status, e.GrantType)
 	}
 	return b.String()
+}
+
+// Opaque tokens that live for seconds: authz has to ask the issuer about each
+// (RFC 7662), and the client gets new ones by itself (RFC 6749 §6), without its
+// user.
+func TestClientRefreshesOpaqueTokens(t *testing.T) {
+	t.Parallel()
+	const life = 4 * time.Second
+	g := ownGateway(t, stack.Options{Env: map[string][]string{
+		stack.SandboxPart: {"SANDBOX_TOKEN_KIND=opaque", "SANDBOX_TOKEN_TTL=" + life.String()},
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	session, err := python(t).Open(ctx, g.URL+"/mcp", clients.Modern, user(sellerOne))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	for i := range 3 {
+		if i > 0 {
+			// Past the expiry: just at it, this client would take a 401 for a
+			// reason to ask its user again.
+			time.Sleep(life + time.Second)
+		}
+		result, err := session.Call(ctx, "list_companies", nil)
+		if err != nil || result.IsError {
+			t.Fatalf("call %d: %+v %v", i+1, result, err)
+		}
+	}
+	journal, err := g.Sandbox.Journal(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, e := range journal {
+		if e.Event == "api" {
+			seen[e.Token] = true
+		}
+	}
+	if len(seen) != 3 {
+		t.Errorf("%d tokens in three lifetimes%s", len(seen), summary(journal))
+	}
+	count := map[string]int{}
+	for _, e := range journal {
+		count[e.Event+" "+e.GrantType]++
+	}
+	if count["token refresh_token"] != 2 || count["introspect "] == 0 {
+		t.Errorf("no refresh or no introspection: %v", count)
+	}
+	if count["login "] != 2 || count["register "] != 1 {
+		t.Errorf("the user was asked again: %v", count)
+	}
 }
 
 func TestDenyEndsClearly(t *testing.T) {

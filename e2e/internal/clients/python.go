@@ -111,6 +111,9 @@ func (s *pythonSession) Call(_ context.Context, tool string, arguments map[strin
 	if err != nil {
 		return Result{}, err
 	}
+	if m.Open != "" {
+		return Result{}, errors.New("the Python client wants its user to log in again")
+	}
 	if m.Refused != "" {
 		return Result{}, fmt.Errorf("the Python client: %s", m.Refused)
 	}
