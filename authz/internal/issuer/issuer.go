@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,8 +32,8 @@ type Config struct {
 	Timeout time.Duration
 	// Fetched, if set, is told how each fetch of a document ended.
 	Fetched func(took time.Duration, err error)
-	// Changed, if set, is told when a document is new.
-	Changed func()
+	// Moved, if set, is told when the keys are somewhere else than before.
+	Moved func()
 }
 
 // maxDocument caps a metadata or JWKS document.
@@ -47,6 +46,8 @@ type Issuer struct {
 	// documents are those of RFC 8414 and of OpenID Connect, in this order of
 	// preference.
 	documents [2]source
+	known     chan struct{} // closed with the first document
+	first     sync.Once
 }
 
 type source struct {
@@ -63,7 +64,7 @@ type document struct {
 
 // New checks the configuration. Its error names every fault.
 func New(config Config) (*Issuer, error) {
-	i := &Issuer{config: config}
+	i := &Issuer{config: config, known: make(chan struct{})}
 	var faults []error
 	u, err := upstream.ParseURL(config.Issuer)
 	if err == nil && u.RawQuery != "" {
@@ -119,30 +120,42 @@ func (i *Issuer) Run(ctx context.Context) error {
 	}
 }
 
+// WaitKeysKnown returns when it is known where the keys are, or ctx is done.
+func (i *Issuer) WaitKeysKnown(ctx context.Context) {
+	if i.config.JWKSURL != "" {
+		return
+	}
+	select {
+	case <-i.known:
+	case <-ctx.Done():
+	}
+}
+
 // Refresh fetches both documents side by side, each in force as soon as it is
 // in, and reports whether at least one was good.
 func (i *Issuer) Refresh(ctx context.Context) bool {
-	var good atomic.Bool
+	var errs [2]error
+	var took [2]time.Duration
 	var both sync.WaitGroup
 	for at := range i.documents {
 		both.Go(func() {
 			began := time.Now()
-			err := i.fetch(ctx, &i.documents[at])
-			if err == nil {
-				good.Store(true)
-			}
-			var status *upstream.StatusError
-			if errors.As(err, &status) && status.Status == 404 && i.documents[1-at].last.Load() != nil {
-				// Most servers have only one of the two.
-				err = nil
-			}
-			if i.config.Fetched != nil && ctx.Err() == nil {
-				i.config.Fetched(time.Since(began), err)
-			}
+			errs[at] = i.fetch(ctx, &i.documents[at])
+			took[at] = time.Since(began)
 		})
 	}
 	both.Wait()
-	return good.Load()
+	if i.config.Fetched != nil && ctx.Err() == nil {
+		for at, err := range errs {
+			var status *upstream.StatusError
+			if errs[1-at] == nil && errors.As(err, &status) && status.Status == 404 {
+				// Most servers have only one of the two.
+				continue
+			}
+			i.config.Fetched(took[at], err)
+		}
+	}
+	return errs[0] == nil || errs[1] == nil
 }
 
 func (i *Issuer) fetch(ctx context.Context, s *source) error {
@@ -150,16 +163,18 @@ func (i *Issuer) fetch(ctx context.Context, s *source) error {
 	defer cancel()
 	raw, err := i.config.Client.Get(ctx, s.url, maxDocument)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", s.url, err)
 	}
 	next, err := i.parse(raw)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.url, err)
 	}
-	last := s.last.Swap(next)
-	if i.config.Changed != nil && (last == nil || !slices.Equal(last.raw, next.raw)) {
-		i.config.Changed()
+	before := i.JWKSURL()
+	s.last.Store(next)
+	if i.config.Moved != nil && before != "" && i.JWKSURL() != before {
+		i.config.Moved()
 	}
+	i.first.Do(func() { close(i.known) })
 	return nil
 }
 

@@ -92,6 +92,45 @@ func TestOpenIDDocumentStandsInAndFillsIn(t *testing.T) {
 	})
 }
 
+func TestKeysThatMoveAreReportedOnce(t *testing.T) {
+	moved := 0
+	run(t, func(server *issuertest.Server, config *issuer.Config) {
+		config.Moved = func() { moved++ }
+		server.Serve(issuertest.PathOpenID, server.Handler(issuertest.PathOAuth))
+	}, func(t *testing.T, server *issuertest.Server, i *issuer.Issuer) {
+		i.WaitKeysKnown(t.Context())
+		time.Sleep(2 * refresh)
+		synctest.Wait()
+		if moved != 0 {
+			t.Errorf("%d moves at rest", moved)
+		}
+		server.Serve(issuertest.PathOAuth, document(map[string]any{"issuer": "http://127.0.0.1", "jwks_uri": "http://127.0.0.1/other"}))
+		time.Sleep(2 * refresh)
+		synctest.Wait()
+		if moved != 1 {
+			t.Errorf("%d moves, want 1", moved)
+		}
+	})
+}
+
+func TestOnlyTrueFailuresAreReported(t *testing.T) {
+	var outcomes []error
+	run(t, func(server *issuertest.Server, config *issuer.Config) {
+		config.Fetched = func(_ time.Duration, err error) { outcomes = append(outcomes, err) }
+	}, func(t *testing.T, server *issuertest.Server, i *issuer.Issuer) {
+		if len(outcomes) != 1 || outcomes[0] != nil {
+			t.Error("one document of two:", outcomes)
+		}
+		outcomes = nil
+		server.Serve(issuertest.PathOAuth, issuertest.Status(404))
+		time.Sleep(refresh)
+		synctest.Wait()
+		if len(outcomes) < 2 || outcomes[0] == nil || outcomes[1] == nil {
+			t.Error("none of two:", outcomes)
+		}
+	})
+}
+
 func TestBadDocumentsNeverReplaceAGoodOne(t *testing.T) {
 	good := map[string]any{"issuer": "http://127.0.0.1", "jwks_uri": "http://127.0.0.1/good"}
 	with := func(name string, value any) http.HandlerFunc {

@@ -83,7 +83,7 @@ func New(options Options) (*Verifier, error) {
 		Refresh:          metadataRefresh,
 		Timeout:          fetchTimeout,
 		Fetched:          v.metadataFetched,
-		Changed:          func() { v.keys.Refresh() },
+		Moved:            func() { v.keys.Refresh() },
 	}); err != nil {
 		faults = append(faults, err)
 	}
@@ -144,7 +144,10 @@ func (v *Verifier) Run(ctx context.Context) error {
 	defer v.cache.Close()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return v.issuer.Run(ctx) })
-	group.Go(func() error { return v.keys.Run(ctx) })
+	group.Go(func() error {
+		v.issuer.WaitKeysKnown(ctx)
+		return v.keys.Run(ctx)
+	})
 	if v.deny != nil {
 		group.Go(func() error { return v.deny.Run(ctx) })
 	}
