@@ -6,9 +6,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-
-	"go.yaml.in/yaml/v4"
-	"golang.org/x/sync/errgroup"
 )
 
 // Names of sets that are not toolsets of single tools.
@@ -87,24 +84,13 @@ func Load(document, overlay []byte, options Options) (*Catalogue, error) {
 	if err != nil {
 		return nil, err
 	}
-	if changed {
-		if document, err = yaml.Marshal(root); err != nil {
-			return nil, err
-		}
-	}
 	c := &Catalogue{}
-	var parsed *source
-	// The two halves only read the tree, and the start waits for both.
-	var work errgroup.Group
-	work.Go(func() (err error) {
-		c.yaml, c.json, err = publish(root, options.APIURL)
-		return err
-	})
-	work.Go(func() (err error) {
-		parsed, err = parse(document, overlay)
-		return err
-	})
-	if err := work.Wait(); err != nil {
+	// First, because writing a tree as YAML changes it.
+	if c.yaml, c.json, err = publish(document, root, changed, options.APIURL); err != nil {
+		return nil, err
+	}
+	parsed, err := parse(root.Content[0], overlay)
+	if err != nil {
 		return nil, err
 	}
 	c.title, c.version, c.warnings = parsed.title, parsed.version, parsed.warnings

@@ -271,6 +271,43 @@ func TestPublishedDocumentIsValidAndNamesTheServer(t *testing.T) {
 	}
 }
 
+func TestServerIsSetInDocumentsOfAnyForm(t *testing.T) {
+	t.Parallel()
+	const paths = `"paths":{"/a":{"get":{"operationId":"a","parameters":[{"name":"x","in":"query","schema":{"$ref":"http://elsewhere/x"}}]}}}`
+	for name, document := range map[string]string{
+		"JSON":                   `{"openapi":"3.1.0","info":{"title":"T","version":"1"},"servers":[{"url":"https://old"}],` + strings.Replace(paths, "http://elsewhere/x", "#/components/schemas/X", 1) + `,"components":{"schemas":{"X":{"type":"string"}}}}`,
+		"no servers":             `{"openapi":"3.1.0","info":{"title":"T","version":"1"},` + paths + `}`,
+		"servers last":           "openapi: 3.1.0\ninfo: {title: T, version: '1'}\npaths: {/a: {get: {operationId: a}}}\nservers:\n  - url: https://old\n",
+		"servers in the middle":  "openapi: 3.1.0\nservers:\n  - url: https://old\n  # another\n  - url: https://older\ninfo: {title: T, version: '1'}\npaths: {/a: {get: {operationId: a}}}\n",
+		"reference that is gone": "openapi: 3.1.0\nservers:\n  - url: https://old\ninfo: {title: T, version: '1'}\npaths: {/a: {get: {operationId: a, parameters: [{name: x, in: query, schema: {$ref: 'http://elsewhere/x'}}]}}}\n",
+	} {
+		c, err := Load([]byte(document), []byte(emptyOverlay), Options{APIURL: "https://new.example.com"})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var fromJSON, fromYAML struct {
+			OpenAPI string
+			Servers []struct{ URL string }
+			Paths   map[string]any
+		}
+		if err := json.Unmarshal(c.DocumentJSON(), &fromJSON); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := yaml.Unmarshal(c.DocumentYAML(), &fromYAML); err != nil {
+			t.Errorf("%s: %v: %s", name, err, c.DocumentYAML())
+		}
+		for _, got := range []string{fmt.Sprint(fromJSON.Servers), fmt.Sprint(fromYAML.Servers)} {
+			if got != "[{https://new.example.com}]" {
+				t.Errorf("%s: servers %s", name, got)
+			}
+		}
+		if len(fromJSON.Paths) != 1 || len(fromYAML.Paths) != 1 || bytes.Contains(c.DocumentYAML(), []byte("elsewhere")) {
+			t.Errorf("%s: %s", name, c.DocumentYAML())
+		}
+	}
+}
+
 func TestToolsetsAndReadOnlyModeAreHardLimits(t *testing.T) {
 	t.Parallel()
 	document := added(`

@@ -14,6 +14,7 @@ import (
 	"github.com/pb33f/libopenapi/datamodel/high/base"
 	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
 	apply "github.com/pb33f/libopenapi/overlay"
+	"go.yaml.in/yaml/v4"
 )
 
 // maxDepth ends the inlining of schemas that contain themselves: below it
@@ -33,11 +34,15 @@ type source struct {
 	warnings       []string
 }
 
-func parse(document, overlay []byte) (_ *source, err error) {
+func parse(top *yaml.Node, overlay []byte) (_ *source, err error) {
 	defer rescue(&err)
 	description, err := libopenapi.NewOverlayDocument(overlay)
 	if err != nil {
 		return nil, fmt.Errorf("the overlay cannot be read: %w", err)
+	}
+	document, err := yaml.Marshal(requestsOnly(top))
+	if err != nil {
+		return nil, err
 	}
 	applied, err := apply.Apply(document, description)
 	if err != nil {

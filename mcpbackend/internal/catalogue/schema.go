@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"strconv"
+	"strings"
 )
 
 // Schema is the part of JSON Schema 2020-12 that arguments use, inlined: it
@@ -176,6 +177,9 @@ func (w *writer) integer(name string, value *int64) {
 // quote is a JSON string without the HTML escapes of encoding/json: they cost
 // bytes in every list of tools and say the same.
 func quote(value string) json.RawMessage {
+	if !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return json.RawMessage(`"` + value + `"`)
+	}
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)

@@ -46,6 +46,8 @@ func (r *runner) truncate(t *catalogue.Tool, answer json.RawMessage) (json.RawMe
 	note := writer{}
 	note.member("list", name)
 	var advice string
+	// A list that is longer than a page is not the one that the pages are of.
+	isPaged = isPaged && int64(total) <= position.size
 	if smaller := smallerPage(t, position, kept); isPaged && smaller > 0 && takes(t, "page") {
 		kept = smaller
 		next := (position.current-1)*position.size/int64(smaller) + 2
