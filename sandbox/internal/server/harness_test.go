@@ -28,6 +28,8 @@ const (
 	other   = "http://gateway.test/sse"
 	web     = "https://client.example/callback"
 	native  = "http://127.0.0.1:4567/callback"
+
+	gatewaySecret = "a % secret + with signs"
 )
 
 // clock can be moved.
@@ -89,7 +91,7 @@ func start(t *testing.T, change func(*config.Flags)) *sandbox {
 // common is for tests that neither move the clock nor look at what is kept of
 // others: keys and seeded books take a while to make.
 var common = sync.OnceValues(func() (*sandbox, error) {
-	s, _, err := launch(nil)
+	s, _, err := launch(func(f *config.Flags) { f.IntrospectionID, f.IntrospectionSecret = "gateway", gatewaySecret })
 	return s, err
 })
 

@@ -6,8 +6,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-
-	"github.com/neonpanel/mcp-gateway/sandbox/internal/config"
 )
 
 // A fault that the client may be told of comes back to it, with its state and
@@ -331,7 +329,7 @@ func TestResources(t *testing.T) {
 
 func TestIntrospectionAndRevocationRefusals(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(f *config.Flags) { f.IntrospectionID, f.IntrospectionSecret = "gateway", "0123456789abcdef" })
+	s := shared(t)
 	public, secret, foreign := s.register("none", web), s.register("client_secret_basic", web), s.register("none", web)
 	tokens := s.grant(s.story(public), "seller-one@example.com")
 	access := str(t, tokens, "access_token")
@@ -346,11 +344,11 @@ func TestIntrospectionAndRevocationRefusals(t *testing.T) {
 		"introspect as public client":    {"/oauth2/introspect", url.Values{"token": {access}, "client_id": {public.id}}, nil, 401, "invalid_client"},
 		"introspect with wrong secret":   {"/oauth2/introspect", url.Values{"token": {access}}, basic("gateway", "x"), 401, "invalid_client"},
 		"introspect with a bearer token": {"/oauth2/introspect", url.Values{"token": {access}}, []string{"Authorization", "Bearer " + access}, 401, "invalid_client"},
-		"introspect nothing":             {"/oauth2/introspect", url.Values{"x": {"y"}}, basic("gateway", "0123456789abcdef"), 400, "invalid_request"},
+		"introspect nothing":             {"/oauth2/introspect", url.Values{"x": {"y"}}, basic("gateway", gatewaySecret), 400, "invalid_request"},
 		"introspect another's token":     {"/oauth2/introspect", url.Values{"token": {access}}, basic(secret.id, secret.secret), 200, ""},
-		"introspect a refresh token":     {"/oauth2/introspect", url.Values{"token": {str(t, tokens, "refresh_token")}}, basic("gateway", "0123456789abcdef"), 200, ""},
-		"introspect nonsense":            {"/oauth2/introspect", url.Values{"token": {"nonsense"}}, basic("gateway", "0123456789abcdef"), 200, ""},
-		"introspect with token in URL":   {"/oauth2/introspect?token=x", url.Values{"token": {"x"}}, basic("gateway", "0123456789abcdef"), 400, "invalid_request"},
+		"introspect a refresh token":     {"/oauth2/introspect", url.Values{"token": {str(t, tokens, "refresh_token")}}, basic("gateway", gatewaySecret), 200, ""},
+		"introspect nonsense":            {"/oauth2/introspect", url.Values{"token": {"nonsense"}}, basic("gateway", gatewaySecret), 200, ""},
+		"introspect with token in URL":   {"/oauth2/introspect?token=x", url.Values{"token": {"x"}}, basic("gateway", gatewaySecret), 400, "invalid_request"},
 		"revoke without client":          {"/oauth2/revoke", url.Values{"token": {access}}, nil, 401, "invalid_client"},
 		"revoke nothing":                 {"/oauth2/revoke", url.Values{"client_id": {public.id}}, nil, 400, "invalid_request"},
 		"revoke another's token":         {"/oauth2/revoke", url.Values{"token": {access}, "client_id": {foreign.id}}, nil, 400, "unauthorized_client"},
