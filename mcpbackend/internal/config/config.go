@@ -153,9 +153,9 @@ func baseURL(s string) (*url.URL, error) {
 	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
 		return nil, errors.New("must have neither query nor fragment")
 	case u.Scheme == "http" && !loopback(u.Hostname()):
-		return nil, errors.New("must begin with https:// (http:// is for loopback only)")
+		return nil, errors.New("must begin with https:// (http:// is for loopback alone)")
 	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, errors.New("must begin with https://")
+		return nil, errors.New("must be an https URL, such as https://my.neonpanel.com")
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	u.RawPath = ""

@@ -181,7 +181,7 @@ func bearer(h http.Header) (string, error) {
 	scheme, token, ok := strings.Cut(v, " ")
 	token = strings.Trim(token, " ")
 	if !ok || !strings.EqualFold(scheme, "bearer") || token == "" || strings.ContainsAny(token, " \t,") {
-		return "", errors.New("Authorization holds no bearer token")
+		return "", errors.New("the Authorization header holds no bearer token")
 	}
 	return token, nil
 }
