@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -24,9 +25,23 @@ func load(t testing.TB, options Options) *Catalogue {
 	return c
 }
 
+var whole = sync.OnceValues(func() (*Catalogue, error) {
+	return Load(openapi.Document(), openapi.Overlay(), Options{Toolsets: []string{AllTools}})
+})
+
+// loadAll is every tool of the embedded document, loaded once for all tests.
+func loadAll(t testing.TB) *Catalogue {
+	t.Helper()
+	c, err := whole()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func TestEveryOperationHasItsPlaceInTheOverlay(t *testing.T) {
 	t.Parallel()
-	c := load(t, Options{Toolsets: []string{AllTools}})
+	c := loadAll(t)
 	if w := c.Warnings(); len(w) != 0 {
 		t.Errorf("warnings: %s", strings.Join(w, "\n"))
 	}
@@ -83,7 +98,7 @@ func TestOverlayHasNoUnknownKeys(t *testing.T) {
 
 func TestTextsNameOnlyToolsThatExist(t *testing.T) {
 	t.Parallel()
-	c := load(t, Options{Toolsets: []string{AllTools}})
+	c := loadAll(t)
 	known := map[string]bool{}
 	for _, tool := range c.Tools() {
 		for _, p := range tool.Operation.Parameters {
@@ -107,7 +122,7 @@ func TestTextsNameOnlyToolsThatExist(t *testing.T) {
 
 func TestToolsAreAnnotatedTruthfully(t *testing.T) {
 	t.Parallel()
-	c := load(t, Options{Toolsets: []string{AllTools}})
+	c := loadAll(t)
 	for _, tool := range c.Tools() {
 		if safe := tool.Operation.Method == "GET"; tool.ReadOnly != safe {
 			t.Errorf("%s: readOnly %v for %s", tool.Name, tool.ReadOnly, tool.Operation.Method)
@@ -146,7 +161,7 @@ func TestToolsAreAnnotatedTruthfully(t *testing.T) {
 
 func TestInputSchemasAreFlatAndInline(t *testing.T) {
 	t.Parallel()
-	for _, tool := range load(t, Options{Toolsets: []string{AllTools}}).Tools() {
+	for _, tool := range loadAll(t).Tools() {
 		var schema map[string]any
 		if err := json.Unmarshal(tool.InputSchema, &schema); err != nil {
 			t.Fatalf("%s: %v", tool.Name, err)
@@ -172,7 +187,7 @@ func TestInputSchemasAreFlatAndInline(t *testing.T) {
 
 func TestToolsAreSortedByName(t *testing.T) {
 	t.Parallel()
-	if !slices.IsSortedFunc(load(t, Options{}).Tools(), func(a, b Tool) int { return strings.Compare(a.Name, b.Name) }) {
+	if !slices.IsSortedFunc(loadAll(t).Tools(), func(a, b Tool) int { return strings.Compare(a.Name, b.Name) }) {
 		t.Error("tools are not sorted")
 	}
 }
