@@ -177,7 +177,7 @@ func loopback(host string) bool {
 func ParseAddress(s string) (Address, error) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
 		if !strings.HasPrefix(path, "/") {
-			return Address{}, errors.New("must name an absolute path after unix:")
+			return Address{}, errors.New("must name an absolute path, as in unix:/run/x.sock")
 		}
 		if len(path) > 107 {
 			return Address{}, errors.New("is too long for a unix socket (107 bytes)")
