@@ -195,7 +195,7 @@ func ReadJSON(w http.ResponseWriter, r *http.Request) ([]byte, *denial.Denial) {
 	if err != nil {
 		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 			return nil, &denial.Denial{
-				Status: http.StatusRequestEntityTooLarge, Code: "request_too_large",
+				Status: http.StatusRequestEntityTooLarge, Code: "payload_too_large",
 				Description: "The body is larger than 4 MiB.",
 			}
 		}

@@ -1,0 +1,99 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root(t), path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// direct finds the direct requirements of a go.mod, and the tools it names.
+var direct = regexp.MustCompile(`(?m)^(?:require )?\t?([a-z0-9.-]+\.[a-z]+/\S+|pgregory\.net/\S+) v\S+$`)
+
+func TestEveryDirectDependencyIsExplained(t *testing.T) {
+	t.Parallel()
+	explained := read(t, "docs/dependencies.md")
+	for _, module := range []string{"authz", "mcpbackend", "envoy", "sandbox", "e2e"} {
+		found := direct.FindAllStringSubmatch(read(t, module+"/go.mod"), -1)
+		if len(found) == 0 {
+			t.Errorf("no dependency found in %s/go.mod", module)
+		}
+		for _, match := range found {
+			if !strings.Contains(explained, "`"+match[1]+"`") {
+				t.Errorf("docs/dependencies.md says nothing of %s, which %s needs", match[1], module)
+			}
+		}
+	}
+}
+
+func TestEveryExplainedDependencyIsThere(t *testing.T) {
+	t.Parallel()
+	var all strings.Builder
+	for _, module := range []string{"authz", "mcpbackend", "envoy", "sandbox", "e2e"} {
+		all.WriteString(read(t, module+"/go.mod"))
+	}
+	first := regexp.MustCompile("(?m)^\\| (`[^|]+) \\|")
+	name := regexp.MustCompile("`([^`]+/[^`]+)`")
+	for _, row := range first.FindAllStringSubmatch(read(t, "docs/dependencies.md"), -1) {
+		for _, n := range name.FindAllStringSubmatch(row[1], -1) {
+			if strings.HasPrefix(n[1], "@") || strings.HasPrefix(n[1], "e2e/") {
+				continue // not a Go module
+			}
+			if !strings.Contains(all.String(), n[1]+" v") {
+				t.Errorf("docs/dependencies.md explains %s, which nothing needs", n[1])
+			}
+		}
+	}
+}
+
+// code finds where Go code and the bootstrap name the error of a body.
+var (
+	code      = regexp.MustCompile(`Code(?::| +Code =| =) +"([a-z_]+)"`)
+	edgeError = regexp.MustCompile(`(?m)"?error"?: "?([a-z_]+)"?,?$`)
+)
+
+func TestEveryErrorCodeIsExplained(t *testing.T) {
+	t.Parallel()
+	explained := read(t, "docs/errors.md")
+	found := map[string]string{}
+	for _, module := range []string{"authz", "mcpbackend"} {
+		err := filepath.WalkDir(filepath.Join(root(t), module), func(path string, _ os.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			for _, match := range code.FindAllStringSubmatch(string(data), -1) {
+				found[match[1]] = module
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, match := range edgeError.FindAllStringSubmatch(read(t, "envoy/bootstrap.yaml"), -1) {
+		if match[1] != "true" {
+			found[match[1]] = "envoy"
+		}
+	}
+	for _, must := range []string{"invalid_token", "insufficient_scope", "not_found", "misdirected_request", "unknown_tool"} {
+		if found[must] == "" {
+			t.Errorf("the search for error codes missed %s", must)
+		}
+	}
+	for name, module := range found {
+		if !strings.Contains(explained, "`"+name+"`") {
+			t.Errorf("docs/errors.md says nothing of %s, which %s answers", name, module)
+		}
+	}
+}
