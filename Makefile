@@ -15,7 +15,7 @@ CC_FOUND := $(shell command -v $${CC:-cc} || command -v gcc)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run token test test-all fmt lint clean
+.PHONY: help build run token test test-all test-chromium test-compose fmt lint clean
 
 ##@ Use
 
@@ -45,7 +45,14 @@ bin/envoy:
 test: build ## Run all tests (no root, no Debian package)
 	@for m in $(MODULES); do echo "== test $$m"; (cd $$m && $(GO) vet ./... && $(GO) test $(RACE) -timeout 8m ./...) || exit 1; done
 
-test-all: test ## Run all tests, and those that need root or Debian packages
+test-all: test test-chromium test-compose ## Run all tests, and those that need root or Debian packages
+
+test-chromium: build ## Login and consent in a real Chromium (PICTURES=dir keeps pictures)
+	@command -v chromium >/dev/null || { echo "installing Debian's chromium"; apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
+	cd e2e && $(GO) test -tags chromium -run Chromium -count=1 -timeout 8m .
+
+test-compose: build ## docker-compose.yml on a local container engine
 	e2e/compose/run
 
 lint: ## gofmt, go vet, staticcheck, govulncheck

@@ -23,6 +23,9 @@ type User struct {
 	Deny bool
 }
 
+// Denies says whether the user presses Deny.
+func (u User) Denies() bool { return u.Deny }
+
 // Page is what the browser shows in the end.
 type Page struct {
 	URL    *url.URL

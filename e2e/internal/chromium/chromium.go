@@ -32,6 +32,9 @@ type Person struct {
 	Pictures string
 }
 
+// Denies says whether the person presses Deny.
+func (p Person) Denies() bool { return p.Deny }
+
 // Find returns the path of an installed Chromium.
 func Find() (string, error) {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {

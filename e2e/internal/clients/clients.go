@@ -27,7 +27,15 @@ type Client interface {
 	Name() string
 	// Open connects to url as a client that has never seen it, and sends user
 	// to the login when the server asks for one.
-	Open(ctx context.Context, url string, era Era, user browser.User) (Session, error)
+	Open(ctx context.Context, url string, era Era, user Person) (Session, error)
+}
+
+// Person is who sits before the client and its browser.
+type Person interface {
+	// Authorize opens an authorization URL and returns the page that it ends on.
+	Authorize(ctx context.Context, url string) (browser.Page, error)
+	// Denies says whether the person means to refuse.
+	Denies() bool
 }
 
 // Session is a connected client.
@@ -62,12 +70,12 @@ func (r Result) Text() string {
 
 // login plays the user and returns an error when the browser did not reach
 // the client again.
-func login(ctx context.Context, user browser.User, authorizationURL string) error {
+func login(ctx context.Context, user Person, authorizationURL string) error {
 	page, err := user.Authorize(ctx, authorizationURL)
 	if err != nil {
 		return fmt.Errorf("the user did not get through: %w", err)
 	}
-	if page.Status >= 500 && !user.Deny {
+	if page.Status >= 500 && !user.Denies() {
 		return fmt.Errorf("the client's callback answered %d: %s", page.Status, page.Body)
 	}
 	return nil

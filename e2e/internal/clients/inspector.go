@@ -11,8 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-
-	"github.com/neonpanel/mcp-gateway/e2e/internal/browser"
 )
 
 // Inspector is the command line of MCP Inspector. Each of its operations is a
@@ -29,7 +27,7 @@ type inspectorSession struct {
 	*Inspector
 	url  string
 	era  Era
-	user browser.User
+	user Person
 	home string
 	// logins counts how often the user was sent to the browser.
 	logins int
@@ -37,7 +35,7 @@ type inspectorSession struct {
 }
 
 // Open implements Client.
-func (i *Inspector) Open(ctx context.Context, url string, era Era, user browser.User) (Session, error) {
+func (i *Inspector) Open(ctx context.Context, url string, era Era, user Person) (Session, error) {
 	home, err := os.MkdirTemp("", "inspector-")
 	if err != nil {
 		return nil, err

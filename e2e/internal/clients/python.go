@@ -11,8 +11,6 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
-
-	"github.com/neonpanel/mcp-gateway/e2e/internal/browser"
 )
 
 // Python is the official Python SDK.
@@ -42,7 +40,7 @@ type pythonMessage struct {
 }
 
 // Open implements Client.
-func (p *Python) Open(ctx context.Context, url string, era Era, user browser.User) (Session, error) {
+func (p *Python) Open(ctx context.Context, url string, era Era, user Person) (Session, error) {
 	mode := map[Era]string{Modern: "auto", Legacy: "legacy", SSE: "sse"}[era]
 	cmd := exec.CommandContext(ctx, p.executable, p.script, url, mode)
 	cmd.Env = []string{"PYTHONPATH=" + p.lib, "PYTHONNOUSERSITE=1", "LANG=C.UTF-8"}
