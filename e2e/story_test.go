@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -105,6 +106,7 @@ func story(t *testing.T, client clients.Client) {
 				t.Fatal(err)
 			}
 			proveStory(t, journal, g.URL+e.path)
+			proveEra(t, g, e.era)
 		})
 	}
 }
@@ -172,6 +174,38 @@ func proveStory(t *testing.T, journal []stack.Entry, resource string) {
 	if calls != 2 {
 		t.Errorf("%d API calls for two tool calls: %s", calls, summary(journal))
 	}
+}
+
+// proveEra checks in Envoy's log that the client has spoken what it was asked to
+// speak: what it says about itself is not enough.
+func proveEra(t *testing.T, g *gateway, era clients.Era) {
+	t.Helper()
+	eventually(t, 5*time.Second, func() string { // the log is written in batches
+		data, err := os.ReadFile(g.LogFile(stack.Envoy))
+		if err != nil {
+			return err.Error()
+		}
+		calls := 0
+		for line := range strings.Lines(string(data)) {
+			var entry struct {
+				Method  string `json:"method"`
+				Path    string `json:"path"`
+				Code    int    `json:"code"`
+				Version string `json:"mcp_version"`
+			}
+			if json.Unmarshal([]byte(line), &entry) != nil || entry.Method != "POST" || entry.Code/100 != 2 {
+				continue
+			}
+			if era == clients.SSE && entry.Path == "/messages" || entry.Path == "/mcp" && entry.Version == string(era) {
+				calls++
+			}
+		}
+		// A list and two calls.
+		if calls < 3 {
+			return fmt.Sprintf("%d requests in Envoy's log are of %s", calls, era)
+		}
+		return ""
+	})
 }
 
 func summary(journal []stack.Entry) string {

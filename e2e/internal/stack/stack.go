@@ -335,6 +335,8 @@ func (s *Stack) StartPart(part string) error {
 			"--concurrency", "1",
 			"--disable-hot-restart",
 			"--log-level", "warning",
+			// Who reads the access log while it runs should not wait ten seconds.
+			"--file-flush-interval-msec", "500",
 		}
 	default:
 		args = []string{"serve"}

@@ -125,6 +125,7 @@ func (b *builder) accessLog() []*accesslogv3.AccessLog {
 		"path":        "%PATH(NQ:PATH):256%",
 		"protocol":    "%PROTOCOL%",
 		"user_agent":  "%REQUEST_HEADER(USER-AGENT):128%",
+		"mcp_version": "%REQUEST_HEADER(MCP-PROTOCOL-VERSION):16%",
 		"route":       "%ROUTE_NAME%",
 		"code":        "%RESPONSE_CODE%",
 		"flags":       "%RESPONSE_FLAGS%",
