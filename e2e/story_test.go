@@ -180,7 +180,7 @@ func proveStory(t *testing.T, journal []stack.Entry, resource string) {
 // speak: what it says about itself is not enough.
 func proveEra(t *testing.T, g *gateway, era clients.Era) {
 	t.Helper()
-	eventually(t, 5*time.Second, func() string { // the log is written in batches
+	eventually(t, 15*time.Second, func() string { // the log is written in batches
 		data, err := os.ReadFile(g.LogFile(stack.Envoy))
 		if err != nil {
 			return err.Error()
