@@ -10,6 +10,11 @@ BIN     := $(CURDIR)/bin
 PORT    ?= 8080
 GO      ?= go
 
+# What --version and /health say was built.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+STAMP   := -buildvcs=false -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)'
+
 # The race detector needs a C compiler; without one the tests run without it.
 CC_FOUND := $(shell command -v $${CC:-cc} || command -v gcc)
 RACE     := $(if $(CC_FOUND),-race,)
@@ -32,11 +37,11 @@ token: ## Print a fresh access token of the running sandbox (ACCOUNT= SCOPE= TTL
 
 build: bin/envoy ## Build every binary into bin/
 	@mkdir -p $(BIN)
-	@echo "building bin/authz";      $(GO) -C authz build -o $(BIN)/authz .
-	@echo "building bin/mcpbackend"; $(GO) -C mcpbackend build -o $(BIN)/mcpbackend .
-	@echo "building bin/envoyconf";  $(GO) -C envoy build -o $(BIN)/envoyconf ./cmd/envoyconf
-	@echo "building bin/sandbox";    $(GO) -C sandbox build -o $(BIN)/sandbox .
-	@echo "building bin/stack";      $(GO) -C e2e build -o $(BIN)/stack ./cmd/stack
+	@echo "building bin/authz";      $(GO) -C authz build $(STAMP) -o $(BIN)/authz .
+	@echo "building bin/mcpbackend"; $(GO) -C mcpbackend build $(STAMP) -o $(BIN)/mcpbackend .
+	@echo "building bin/envoyconf";  $(GO) -C envoy build $(STAMP) -o $(BIN)/envoyconf ./cmd/envoyconf
+	@echo "building bin/sandbox";    $(GO) -C sandbox build $(STAMP) -o $(BIN)/sandbox .
+	@echo "building bin/stack";      $(GO) -C e2e build $(STAMP) -o $(BIN)/stack ./cmd/stack
 
 .PHONY: bin/envoy
 bin/envoy:

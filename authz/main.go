@@ -19,6 +19,9 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/serve"
 )
 
+// version is set by the linker.
+var version string
+
 type program struct {
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
@@ -61,8 +64,7 @@ func (c *healthcheckCommand) Run() error {
 }
 
 func main() {
-	version := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
 		version = info.Main.Version
 	}
 	ctx := kong.Parse(&program{},

@@ -46,7 +46,7 @@ func main() {
 	parser := kong.Must(&c,
 		kong.Name("sandbox"),
 		kong.Description("A local NeonPanel: OAuth server and REST API with seeded data. Accounts: seller-one@example.com and seller-two@example.com, password demo. Every flag is also an environment variable of the same name."),
-		kong.Vars{"version": version(), "quirks": strings.Join(config.Quirks(), ", ")},
+		kong.Vars{"version": versionName(), "quirks": strings.Join(config.Quirks(), ", ")},
 	)
 	command, err := parser.Parse(os.Args[1:])
 	parser.FatalIfErrorf(err)
@@ -56,9 +56,12 @@ func main() {
 	}
 }
 
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
+// version is set by the linker.
+var version string
+
+func versionName() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
 		return info.Main.Version
 	}
-	return "unknown"
+	return version
 }

@@ -22,7 +22,7 @@ func main() {
 	run := kong.Parse(&cli,
 		kong.Name("envoyconf"),
 		kong.Description("The Envoy bootstrap of the NeonPanel MCP gateway."),
-		kong.Vars{"version": version()},
+		kong.Vars{"version": versionName()},
 		kong.BindTo(os.Stdout, (*io.Writer)(nil)))
 	if err := run.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -30,16 +30,12 @@ func main() {
 	}
 }
 
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+// version is set by the linker.
+var version string
+
+func versionName() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
+		return info.Main.Version
 	}
-	revision := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			revision += " " + s.Value
-		}
-	}
-	return revision
+	return version
 }
