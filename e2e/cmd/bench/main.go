@@ -16,6 +16,8 @@ import (
 func main() {
 	var cli struct {
 		Start startCmd `cmd:"" help:"From start to ready: each part, and the whole gateway."`
+		Check checkCmd `cmd:"" help:"authz alone: cached and uncached tokens, and the memory of 100,000."`
+		Tool  toolCmd  `cmd:"" hidden:""`
 	}
 	command := kong.Parse(&cli,
 		kong.Name("bench"),

@@ -50,7 +50,7 @@ func Ratio(of, to Sample) Sample {
 
 // Goal is what a figure should be.
 type Goal struct {
-	Budget, Dream float64
+	Budget, Dream float64 // no dream: 0
 	// AtLeast means that more is better.
 	AtLeast bool
 }
@@ -63,7 +63,7 @@ func (g Goal) met(value float64) string {
 		return value <= limit
 	}
 	switch {
-	case within(g.Dream):
+	case g.Dream != 0 && within(g.Dream):
 		return "dream"
 	case within(g.Budget):
 		return "budget"
@@ -111,7 +111,11 @@ func (t *Table) Print(w io.Writer) error {
 			if f.Goal.AtLeast {
 				sign = "≥"
 			}
-			line += fmt.Sprintf("\t%s %s\t%s %s\t%s", sign, number(f.Goal.Budget, f.Unit), sign, number(f.Goal.Dream, f.Unit), f.Goal.met(f.Values.Median()))
+			dream := ""
+			if f.Goal.Dream != 0 {
+				dream = sign + " " + number(f.Goal.Dream, f.Unit)
+			}
+			line += fmt.Sprintf("\t%s %s\t%s\t%s", sign, number(f.Goal.Budget, f.Unit), dream, f.Goal.met(f.Values.Median()))
 		} else {
 			line += "\t\t\t"
 		}

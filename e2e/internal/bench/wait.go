@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"time"
 )
@@ -15,13 +14,11 @@ const poll = time.Millisecond
 // Await asks until the answer is 200. A URL is reached through the unix socket
 // if one is named, whatever its host.
 func Await(ctx context.Context, socket, url string) error {
-	transport := &http.Transport{DisableKeepAlives: true}
+	transport := &http.Transport{}
 	if socket != "" {
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", socket)
-		}
+		transport = unixTransport(socket)
 	}
+	transport.DisableKeepAlives = true
 	client := &http.Client{Transport: transport}
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
