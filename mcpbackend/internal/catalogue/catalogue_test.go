@@ -238,7 +238,7 @@ func TestLoadingTwiceGivesTheSameBytes(t *testing.T) {
 		b.Write(c.DocumentYAML())
 		return b.String()
 	}
-	if dump() != dump() {
+	if first, second := dump(), dump(); first != second {
 		t.Error("two loads differ")
 	}
 }

@@ -289,7 +289,9 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		{"cut JSON", "list_reports", answer(200, "application/json", `{"data":[1,`), Unavailable, "cannot be read", 0},
 		{"no JSON", "list_reports", answer(200, "application/json", `hello`), Unavailable, "cannot be read", 0},
 		{"oversize", "list_reports", answer(200, "application/json", `"`+strings.Repeat("x", 2<<20)+`"`), Unavailable, "too large", 0},
-		{"redirect", "list_reports", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://example.com/", 302) }, Unavailable, "has a problem", 0},
+		{"redirect", "list_reports", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://example.com/", http.StatusFound)
+		}, Unavailable, "has a problem", 0},
 		{"write that failed", "create_documents", answer(502, "text/html", `<p>`), Unavailable, "not known whether the change was made", 0},
 	}
 	for _, test := range tests {
