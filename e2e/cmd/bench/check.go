@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"path/filepath"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -267,12 +265,7 @@ func dialCheck(socket string) (*checkServer, error) {
 
 // startCheck starts a server to compare authz with.
 func startCheck(dir, name string, args ...string) (*checkServer, error) {
-	socket := filepath.Join(dir, name+".sock")
-	listener, err := listenUnix(socket)
-	if err != nil {
-		return nil, err
-	}
-	child, err := startTool(listener, append([]string{name}, args...)...)
+	child, socket, err := startBeside(dir, name, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -283,16 +276,6 @@ func startCheck(dir, name string, args ...string) (*checkServer, error) {
 	}
 	server.name, server.pid, server.child = name, child.PID(), child
 	return server, nil
-}
-
-// listenUnix leaves the socket where it is when the listener is handed on.
-func listenUnix(path string) (net.Listener, error) {
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	listener.(*net.UnixListener).SetUnlinkOnClose(false)
-	return listener, nil
 }
 
 func (s *checkServer) close() {

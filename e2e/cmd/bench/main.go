@@ -17,6 +17,7 @@ func main() {
 	var cli struct {
 		Start startCmd `cmd:"" help:"From start to ready: each part, and the whole gateway."`
 		Check checkCmd `cmd:"" help:"authz alone: cached and uncached tokens, and the memory of 100,000."`
+		Edge  edgeCmd  `cmd:"" help:"Through Envoy: what authz and the bootstrap cost there."`
 		Tool  toolCmd  `cmd:"" hidden:""`
 	}
 	command := kong.Parse(&cli,

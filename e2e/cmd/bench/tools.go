@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
+	"net/http"
 	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -22,15 +26,37 @@ import (
 type toolCmd struct {
 	Noop noopCmd `cmd:""`
 	Oidc oidcCmd `cmd:""`
+	Echo echoCmd `cmd:""`
 }
 
 // startTool runs one of them at the listener.
-func startTool(listener net.Listener, args ...string) (*bench.Child, error) {
+func startTool(listener net.Listener, env []string, args ...string) (*bench.Child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	return bench.Start(self, append([]string{"tool"}, args...), nil, os.Stderr, listener)
+	return bench.Start(self, append([]string{"tool"}, args...), env, os.Stderr, listener)
+}
+
+// startBeside starts a server to compare with, on a socket in the directory.
+func startBeside(dir, name string, args ...string) (*bench.Child, string, error) {
+	socket := filepath.Join(dir, name+".sock")
+	listener, err := listenUnix(socket)
+	if err != nil {
+		return nil, "", err
+	}
+	child, err := startTool(listener, nil, append([]string{name}, args...)...)
+	return child, socket, err
+}
+
+// listenUnix leaves the socket where it is when the listener is handed on.
+func listenUnix(path string) (net.Listener, error) {
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	listener.(*net.UnixListener).SetUnlinkOnClose(false)
+	return listener, nil
 }
 
 func inherited() (net.Listener, error) { return net.FileListener(os.NewFile(3, "listener")) }
@@ -107,4 +133,23 @@ func serveCheck(s authv3.AuthorizationServer) error {
 	server := grpc.NewServer()
 	authv3.RegisterAuthorizationServer(server, s)
 	return server.Serve(listener)
+}
+
+// echoCmd is a backend that gives every request the same answer.
+type echoCmd struct{}
+
+func (*echoCmd) Run() error {
+	const body = `{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}`
+	return serveHTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, body)
+	}))
+}
+
+func serveHTTP(h http.Handler) error {
+	listener, err := inherited()
+	if err != nil {
+		return err
+	}
+	return (&http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}).Serve(listener)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"time"
 )
@@ -52,4 +53,22 @@ func ask(ctx context.Context, client *http.Client, url string) error {
 		return fmt.Errorf("status %s", resp.Status)
 	}
 	return nil
+}
+
+// Answers waits until something accepts connections at the address.
+func Answers(ctx context.Context, network, address string) error {
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	for {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, network, address)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("nothing listens at %s: %w", address, err)
+		case <-ticker.C:
+		}
+	}
 }

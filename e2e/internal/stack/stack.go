@@ -115,7 +115,7 @@ func start(ctx context.Context, opts Options) (_ *Stack, err error) {
 		return nil, err
 	}
 	if opts.Port == 0 {
-		if opts.Port, err = freePort(); err != nil {
+		if opts.Port, err = FreePort(); err != nil {
 			return nil, err
 		}
 	} else if err := checkPort(opts.Port); err != nil {
@@ -123,7 +123,7 @@ func start(ctx context.Context, opts Options) (_ *Stack, err error) {
 	}
 	sandboxPort := opts.SandboxPort
 	if sandboxPort == 0 || sandboxPort == opts.Port || checkPort(sandboxPort) != nil {
-		if sandboxPort, err = freePort(); err != nil {
+		if sandboxPort, err = FreePort(); err != nil {
 			return nil, err
 		}
 	}
@@ -233,9 +233,9 @@ func checkPort(port int) error {
 	return l.Close()
 }
 
-// freePort picks a port below the range from which the kernel takes the local
+// FreePort picks a port below the range from which the kernel takes the local
 // ports of outgoing connections, so that none of them takes it meanwhile.
-func freePort() (int, error) {
+func FreePort() (int, error) {
 	for range 200 {
 		port := 11000 + rand.IntN(20000)
 		if checkPort(port) == nil {

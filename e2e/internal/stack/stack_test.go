@@ -55,7 +55,7 @@ func TestBusyPortIsNoticed(t *testing.T) {
 	if err := checkPort(port); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("port %d is in use", port)) {
 		t.Error(err)
 	}
-	free, err := freePort()
+	free, err := FreePort()
 	if err != nil || checkPort(free) != nil {
 		t.Errorf("%d: %v", free, err)
 	}
