@@ -15,10 +15,12 @@ import (
 
 func main() {
 	var cli struct {
-		Start startCmd `cmd:"" help:"From start to ready: each part, and the whole gateway."`
-		Check checkCmd `cmd:"" help:"authz alone: cached and uncached tokens, and the memory of 100,000."`
-		Edge  edgeCmd  `cmd:"" help:"Through Envoy: what authz and the bootstrap cost there."`
-		Tool  toolCmd  `cmd:"" hidden:""`
+		Start   startCmd   `cmd:"" help:"From start to ready: each part, and the whole gateway."`
+		Check   checkCmd   `cmd:"" help:"authz alone: cached and uncached tokens, and the memory of 100,000."`
+		Edge    edgeCmd    `cmd:"" help:"Through Envoy: what authz and the bootstrap cost there."`
+		Backend backendCmd `cmd:"" help:"mcpbackend alone: tools/call, and the memory of open streams."`
+		All     allCmd     `cmd:"" help:"All of these, one after the other."`
+		Tool    toolCmd    `cmd:"" hidden:""`
 	}
 	command := kong.Parse(&cli,
 		kong.Name("bench"),

@@ -27,6 +27,8 @@ type toolCmd struct {
 	Noop noopCmd `cmd:""`
 	Oidc oidcCmd `cmd:""`
 	Echo echoCmd `cmd:""`
+	Sdk  sdkCmd  `cmd:""`
+	Api  apiCmd  `cmd:""`
 }
 
 // startTool runs one of them at the listener.
