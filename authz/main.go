@@ -15,7 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/config"
-	"github.com/neonpanel/mcp-gateway/authz/internal/explain"
+	"github.com/neonpanel/mcp-gateway/authz/internal/doctor"
 	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
 	"github.com/neonpanel/mcp-gateway/authz/internal/ops"
 	"github.com/neonpanel/mcp-gateway/authz/internal/serve"
@@ -28,8 +28,8 @@ type program struct {
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
 	Serve       serveCommand       `cmd:"" default:"withargs" help:"Answer Envoy and serve the discovery documents (the default)."`
-	Explain     explainCommand     `cmd:"" help:"Say why a token is accepted or refused, check by check, and what to change."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running authz whether it is ready; exit status 0 if so."`
+	Doctor      doctor.Command     `cmd:"" help:"Check a running gateway from outside, as a connector meets it."`
 }
 
 type serveCommand struct{ config.Settings }
@@ -42,14 +42,6 @@ func (c *serveCommand) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return serve.Run(ctx, settings, os.Stderr)
-}
-
-type explainCommand struct{ explain.Command }
-
-func (c *explainCommand) Run() error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	return c.Main(ctx, os.Stdin, os.Stdout)
 }
 
 type healthcheckCommand struct {
@@ -83,19 +75,15 @@ func main() {
 		kong.Description("Verifies NeonPanel access tokens for Envoy (gRPC ext_authz) and serves the OAuth discovery documents. Every flag is also an environment variable of the same name."),
 		kong.Vars{"version": version},
 		kong.UsageOnError(),
-		kong.Exit(func(code int) {
-			// Kong's own status for wrong usage is 80.
-			os.Exit(min(code, explain.StatusUsage))
-		}),
+		// Wrong usage has a status of its own in kong; here it is one of ours.
+		kong.Exit(func(status int) { os.Exit(min(status, 2)) }),
 	)
 	if err := ctx.Run(); err != nil {
-		var status explain.Status
-		if !errors.As(err, &status) {
-			status = explain.Status{Code: 1, Err: err}
+		fmt.Fprintln(os.Stderr, "authz:", err)
+		var coded kong.ExitCoder
+		if errors.As(err, &coded) {
+			os.Exit(coded.ExitCode())
 		}
-		if status.Err != nil {
-			fmt.Fprintln(os.Stderr, "authz:", status.Err)
-		}
-		os.Exit(status.Code)
+		os.Exit(1)
 	}
 }
