@@ -16,6 +16,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/config"
 	"github.com/neonpanel/mcp-gateway/authz/internal/doctor"
+	"github.com/neonpanel/mcp-gateway/authz/internal/explain"
 	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
 	"github.com/neonpanel/mcp-gateway/authz/internal/ops"
 	"github.com/neonpanel/mcp-gateway/authz/internal/serve"
@@ -28,8 +29,9 @@ type program struct {
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
 	Serve       serveCommand       `cmd:"" default:"withargs" help:"Answer Envoy and serve the discovery documents (the default)."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running authz whether it is ready; exit status 0 if so."`
+	Explain     explainCommand     `cmd:"" help:"Say why a token is accepted or refused, check by check, and what to change."`
 	Doctor      doctor.Command     `cmd:"" help:"Check a running gateway from outside, as a connector meets it."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running authz whether it is ready; exit status 0 if so."`
 }
 
 type serveCommand struct{ config.Settings }
@@ -42,6 +44,14 @@ func (c *serveCommand) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return serve.Run(ctx, settings, os.Stderr)
+}
+
+type explainCommand struct{ explain.Command }
+
+func (c *explainCommand) Run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return c.Main(ctx, os.Stdin, os.Stdout)
 }
 
 type healthcheckCommand struct {
@@ -66,6 +76,14 @@ func (c *healthcheckCommand) Run() error {
 	return ops.Ask(ctx, at, "/readyz")
 }
 
+// wrongUsage is the exit status for it: each command has a table of its own.
+func wrongUsage(arguments []string) int {
+	if len(arguments) > 1 && arguments[1] == "doctor" {
+		return doctor.StatusUnable
+	}
+	return explain.StatusUsage
+}
+
 func main() {
 	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
 		version = info.Main.Version
@@ -75,15 +93,24 @@ func main() {
 		kong.Description("Verifies NeonPanel access tokens for Envoy (gRPC ext_authz) and serves the OAuth discovery documents. Every flag is also an environment variable of the same name."),
 		kong.Vars{"version": version},
 		kong.UsageOnError(),
-		// Wrong usage has a status of its own in kong; here it is one of ours.
-		kong.Exit(func(status int) { os.Exit(min(status, 2)) }),
+		kong.Exit(func(code int) {
+			// Kong's own status for wrong usage is 80.
+			os.Exit(min(code, wrongUsage(os.Args)))
+		}),
 	)
 	if err := ctx.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "authz:", err)
+		var status explain.Status
 		var coded kong.ExitCoder
-		if errors.As(err, &coded) {
-			os.Exit(coded.ExitCode())
+		switch {
+		case errors.As(err, &status):
+		case errors.As(err, &coded):
+			status = explain.Status{Code: coded.ExitCode(), Err: err}
+		default:
+			status = explain.Status{Code: 1, Err: err}
 		}
-		os.Exit(1)
+		if status.Err != nil {
+			fmt.Fprintln(os.Stderr, "authz:", status.Err)
+		}
+		os.Exit(status.Code)
 	}
 }

@@ -51,7 +51,7 @@ func TestHelpNamesEverySetting(t *testing.T) {
 		"AUTHZ_ALLOW_MISSING_ISSUER", "AUTHZ_LEEWAY", "AUTHZ_SCOPES", "AUTHZ_REQUIRED_SCOPES", "AUTHZ_SCOPE_MODE", "AUTHZ_INTROSPECTION_URL",
 		"AUTHZ_INTROSPECTION_CLIENT_ID", "AUTHZ_INTROSPECTION_CLIENT_SECRET", "AUTHZ_INTROSPECTION_CLIENT_SECRET_FILE", "AUTHZ_KEYS_REFRESH",
 		"AUTHZ_KEYS_MAX_STALE", "AUTHZ_KEYS_COOLDOWN", "AUTHZ_CACHE_MAX_TTL", "AUTHZ_CACHE_SIZE", "AUTHZ_STREAM_MAX", "AUTHZ_DENY_FILE",
-		"AUTHZ_ANONYMOUS_DISCOVERY",
+		"AUTHZ_ANONYMOUS_DISCOVERY", "AUTHZ_INTROSPECTION_KEY_FILE", "AUTHZ_INTROSPECTION_KEY_AUDIENCE", "AUTHZ_INTROSPECT_JWT",
 	} {
 		if !strings.Contains(output.String(), "$"+setting+")") {
 			t.Errorf("%s is not in the help", setting)
@@ -116,5 +116,36 @@ func TestRunsFromTheEnvironmentAndEndsOnSIGTERM(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestExplainSaysTheVerdictByItsExitStatus(t *testing.T) {
+	t.Parallel()
+	environment := []string{"PUBLIC_URL=https://mcp.example.com", "NEONPANEL_ISSUER=http://127.0.0.1:1"}
+	const raw = "opaque-token-that-is-not-printed"
+	for name, c := range map[string]struct {
+		args   []string
+		stdin  string
+		status int
+		output string
+	}{
+		"refused":           {[]string{"explain"}, raw + "\n", 1, "REFUSED (token_opaque)"},
+		"as an argument":    {[]string{"explain", raw}, "", 3, "never an argument"},
+		"no token":          {[]string{"explain"}, "", 3, "there is no token"},
+		"a flag of nothing": {[]string{"explain", "--nothing"}, raw, 3, "unknown flag"},
+		"wrong settings":    {[]string{"explain", "--authz-leeway=long"}, raw, 3, "AUTHZ_LEEWAY: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			explain, output := command(t, environment, c.args...)
+			explain.Stdin = strings.NewReader(c.stdin)
+			_ = explain.Run()
+			if got := explain.ProcessState.ExitCode(); got != c.status || !strings.Contains(output.String(), c.output) {
+				t.Errorf("exit status %d, want %d: %s", got, c.status, output)
+			}
+			if strings.Contains(output.String(), raw) {
+				t.Errorf("the token is printed: %s", output)
+			}
+		})
 	}
 }

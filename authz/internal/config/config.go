@@ -2,7 +2,6 @@ package config
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/neonpanel/mcp-gateway/authz/internal/clientauth"
 	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
 	"github.com/neonpanel/mcp-gateway/authz/internal/resource"
 	"github.com/neonpanel/mcp-gateway/authz/internal/scopes"
@@ -63,9 +63,16 @@ type Config struct {
 // Introspection says how RFC 7662 is reached. An empty ClientID turns it off.
 type Introspection struct {
 	URL, ClientID string
-	// ClientSecret reads the secret anew each time, so that a file can be changed
-	// while authz runs.
+	// ClientSecret is the secret of client_secret_basic. Of a file it is what the
+	// file holds now, so that it can be changed while authz runs.
 	ClientSecret func() (string, error)
+	// Key is the key of private_key_jwt, nil without one; the same holds for its
+	// file.
+	Key func() (*clientauth.Key, error)
+	// KeyAudience is `aud` of its assertions; empty means the issuer.
+	KeyAudience string
+	// JWT: JWTs are introspected, too.
+	JWT bool
 }
 
 // Faults are all the faults of the settings, in the order of the settings.
@@ -77,6 +84,9 @@ func (f Faults) Error() string {
 	}
 	return fmt.Sprintf("%d settings are wrong:\n  %s", len(f), strings.Join(f, "\n  "))
 }
+
+// MaxLeeway is the longest AUTHZ_LEEWAY.
+const MaxLeeway = 5 * time.Minute
 
 // Validate judges all settings together; the error is a Faults.
 func (s Settings) Validate() (Config, error) {
@@ -98,7 +108,7 @@ func (s Settings) Validate() (Config, error) {
 		ClientIDs:          list(s.ClientIDs),
 		ReportAudience:     j.oneOf("AUTHZ_AUDIENCE_MODE", s.AudienceMode, "enforce", "report") == "report",
 		AllowMissingIssuer: j.boolean("AUTHZ_ALLOW_MISSING_ISSUER", s.AllowMissingIssuer),
-		Leeway:             j.duration("AUTHZ_LEEWAY", s.Leeway, 0, 5*time.Minute),
+		Leeway:             j.duration("AUTHZ_LEEWAY", s.Leeway, 0, MaxLeeway),
 
 		Scopes:         j.scopes("AUTHZ_SCOPES", s.Scopes),
 		RequiredScopes: j.scopes("AUTHZ_REQUIRED_SCOPES", s.RequiredScopes),
@@ -109,6 +119,9 @@ func (s Settings) Validate() (Config, error) {
 			ClientID: s.IntrospectionClientID,
 			ClientSecret: j.secret("AUTHZ_INTROSPECTION_CLIENT_SECRET",
 				s.IntrospectionClientSecret, s.IntrospectionClientSecretFile),
+			Key:         j.key("AUTHZ_INTROSPECTION_KEY_FILE", s.IntrospectionKeyFile),
+			KeyAudience: j.word("AUTHZ_INTROSPECTION_KEY_AUDIENCE", s.IntrospectionKeyAudience),
+			JWT:         j.boolean("AUTHZ_INTROSPECT_JWT", s.IntrospectJWT),
 		},
 
 		KeysRefresh:  j.duration("AUTHZ_KEYS_REFRESH", s.KeysRefresh, 100*time.Millisecond, 24*time.Hour),
@@ -169,13 +182,24 @@ func (j *judge) together(s Settings, c Config) {
 	}
 	in := c.Introspection
 	hasSecret := s.IntrospectionClientSecret != "" || s.IntrospectionClientSecretFile != ""
+	hasKey := s.IntrospectionKeyFile != ""
+	if hasKey && hasSecret {
+		j.fault("AUTHZ_INTROSPECTION_KEY_FILE", s.IntrospectionKeyFile, "a key or a client secret, not both")
+	}
 	switch {
 	case in.ClientID == "" && hasSecret:
 		j.fault("AUTHZ_INTROSPECTION_CLIENT_ID", "", "the client that the secret belongs to")
-	case in.ClientID != "" && !hasSecret:
-		j.fault("AUTHZ_INTROSPECTION_CLIENT_SECRET", "", "the secret of AUTHZ_INTROSPECTION_CLIENT_ID, here or in the file form")
+	case in.ClientID == "" && hasKey:
+		j.fault("AUTHZ_INTROSPECTION_CLIENT_ID", "", "the client that the key of AUTHZ_INTROSPECTION_KEY_FILE belongs to")
+	case in.ClientID == "" && in.JWT:
+		j.fault("AUTHZ_INTROSPECTION_CLIENT_ID", "", "a client id, because AUTHZ_INTROSPECT_JWT=true")
+	case in.ClientID != "" && !hasSecret && !hasKey:
+		j.fault("AUTHZ_INTROSPECTION_CLIENT_SECRET", "", "the secret of AUTHZ_INTROSPECTION_CLIENT_ID, here or in the file form, or AUTHZ_INTROSPECTION_KEY_FILE")
 	case in.ClientID == "" && in.URL != "":
 		j.fault("AUTHZ_INTROSPECTION_CLIENT_ID", "", "a client id, because AUTHZ_INTROSPECTION_URL is set")
+	}
+	if in.KeyAudience != "" && !hasKey {
+		j.fault("AUTHZ_INTROSPECTION_KEY_AUDIENCE", in.KeyAudience, "nothing without AUTHZ_INTROSPECTION_KEY_FILE")
 	}
 	if c.TokenMode == "opaque" && in.ClientID == "" {
 		j.fault("AUTHZ_INTROSPECTION_CLIENT_ID", "", "a client id, because AUTHZ_TOKEN_MODE=opaque can only introspect")
@@ -275,6 +299,14 @@ func (j *judge) scopes(setting, given string) []string {
 	return out
 }
 
+// word takes a value without spaces and control characters, or none.
+func (j *judge) word(setting, given string) string {
+	if given != "" && !token.IsScopeToken(given) {
+		j.fault(setting, given, "visible ASCII characters without spaces and quotes, such as a URL")
+	}
+	return given
+}
+
 // asymmetric are the algorithms of RFC 7518 §3.1 and RFC 8037 §3.1 that sign
 // with a private key. The others are never accepted: with none or HS* a public
 // key would be all that a forger needs.
@@ -316,23 +348,15 @@ func (j *judge) secret(setting, given, file string) func() (string, error) {
 	if given != "" {
 		j.faults = append(j.faults, setting+": both it and "+setting+"_FILE are set; allowed: one of the two")
 	}
-	read := func() (string, error) { return readSecret(file) }
-	if _, err := read(); err != nil {
-		j.fault(setting+"_FILE", file, "a file that holds the secret (%s)", err)
-	}
-	return read
+	return follow(j, setting+"_FILE", file, "a file that holds the secret", parseSecret)
 }
 
-func readSecret(file string) (string, error) {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		return "", err
+// key takes a private key from its file; nil without one.
+func (j *judge) key(setting, file string) func() (*clientauth.Key, error) {
+	if file == "" {
+		return nil
 	}
-	secret := strings.TrimSpace(string(raw))
-	if secret == "" {
-		return "", errors.New("the file is empty")
-	}
-	return secret, nil
+	return follow(j, setting, file, "a file that holds a private key", clientauth.ParseKey)
 }
 
 func (j *judge) readable(setting, file string) string {

@@ -70,6 +70,9 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		IntrospectionURL:              "https://u:p@my.example.com/introspect",
 		IntrospectionClientSecret:     "hunter2",
 		IntrospectionClientSecretFile: filepath.Join(dir, "absent"),
+		IntrospectionKeyFile:          filepath.Join(dir, "absent"),
+		IntrospectionKeyAudience:      "a b",
+		IntrospectJWT:                 "sometimes",
 		KeysRefresh:                   "0",
 		KeysMaxStale:                  "soon",
 		KeysCooldown:                  "-1s",
@@ -206,9 +209,45 @@ func TestSecretFileIsReadAnew(t *testing.T) {
 			t.Errorf("%q, %v; want %q", got, err, want)
 		}
 	}
+	// In the middle of being replaced, or gone: the last good one stays.
 	write("\n")
-	if got, err := c.Introspection.ClientSecret(); err == nil {
-		t.Errorf("an empty file gave the secret %q", got)
+	if got, err := c.Introspection.ClientSecret(); got != "second" || err != nil {
+		t.Errorf("an empty file gave %q, %v", got, err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Introspection.ClientSecret(); got != "second" || err != nil {
+		t.Errorf("a missing file gave %q, %v", got, err)
+	}
+	write("third!")
+	if got, err := c.Introspection.ClientSecret(); got != "third!" || err != nil {
+		t.Errorf("the file back again gave %q, %v", got, err)
+	}
+	// Of the same length and, on a coarse clock, of the same time.
+	write("fourth")
+	if got, err := c.Introspection.ClientSecret(); got != "fourth" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestSecretFileThatIsNoneIsAFault(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, content := range map[string]string{"empty": " \n", "long": strings.Repeat("x", 64<<10+1), "text": "hunter2"} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := least()
+		s.IntrospectionClientID, s.IntrospectionKeyFile = "gateway", file
+		if _, err := s.Validate(); err == nil || !strings.Contains(err.Error(), "AUTHZ_INTROSPECTION_KEY_FILE: ") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s as a key: %v", name, err)
+		}
+		s.IntrospectionKeyFile, s.IntrospectionClientSecretFile = "", file
+		if _, err := s.Validate(); (err == nil) != (name == "text") {
+			t.Errorf("%s as a secret: %v", name, err)
+		}
 	}
 }
 
@@ -221,6 +260,12 @@ func TestSettingsThatNeedEachOther(t *testing.T) {
 		"a secret without its client": {func(s *config.Settings) { s.IntrospectionClientSecret = "x" }, "AUTHZ_INTROSPECTION_CLIENT_ID: "},
 		"a client without its secret": {func(s *config.Settings) { s.IntrospectionClientID = "x" }, "AUTHZ_INTROSPECTION_CLIENT_SECRET: "},
 		"an endpoint without client":  {func(s *config.Settings) { s.IntrospectionURL = "https://my.example.com/i" }, "AUTHZ_INTROSPECTION_CLIENT_ID: "},
+		"a key without its client":    {func(s *config.Settings) { s.IntrospectionKeyFile = "/dev/null" }, "AUTHZ_INTROSPECTION_CLIENT_ID: "},
+		"a key and a secret": {func(s *config.Settings) {
+			s.IntrospectionClientID, s.IntrospectionClientSecret, s.IntrospectionKeyFile = "x", "y", "/dev/null"
+		}, "AUTHZ_INTROSPECTION_KEY_FILE: "},
+		"an audience without its key": {func(s *config.Settings) { s.IntrospectionKeyAudience = "x" }, "AUTHZ_INTROSPECTION_KEY_AUDIENCE: "},
+		"JWTs introspected by nobody": {func(s *config.Settings) { s.IntrospectJWT = "true" }, "AUTHZ_INTROSPECTION_CLIENT_ID: "},
 		"opaque without client":       {func(s *config.Settings) { s.TokenMode = "opaque" }, "AUTHZ_INTROSPECTION_CLIENT_ID: "},
 		"two listeners, one address": {func(s *config.Settings) {
 			s.DiscoveryListen = s.OpsListen

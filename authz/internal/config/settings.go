@@ -34,7 +34,10 @@ type Settings struct {
 	IntrospectionURL              string `name:"authz-introspection-url" env:"AUTHZ_INTROSPECTION_URL" group:"Introspection" help:"RFC 7662 endpoint. Default: as the issuer's metadata says."`
 	IntrospectionClientID         string `name:"authz-introspection-client-id" env:"AUTHZ_INTROSPECTION_CLIENT_ID" group:"Introspection" help:"Client id for introspection; empty means no introspection."`
 	IntrospectionClientSecret     string `name:"authz-introspection-client-secret" env:"AUTHZ_INTROSPECTION_CLIENT_SECRET" group:"Introspection" help:"Client secret for introspection. Prefer the file form."`
-	IntrospectionClientSecretFile string `name:"authz-introspection-client-secret-file" env:"AUTHZ_INTROSPECTION_CLIENT_SECRET_FILE" group:"Introspection" help:"File that holds the client secret."`
+	IntrospectionClientSecretFile string `name:"authz-introspection-client-secret-file" env:"AUTHZ_INTROSPECTION_CLIENT_SECRET_FILE" group:"Introspection" help:"File that holds the client secret; re-read when it changes."`
+	IntrospectionKeyFile          string `name:"authz-introspection-key-file" env:"AUTHZ_INTROSPECTION_KEY_FILE" group:"Introspection" help:"File that holds a private key (JWK or PEM), instead of a secret: authenticates by private_key_jwt. Re-read when it changes."`
+	IntrospectionKeyAudience      string `name:"authz-introspection-key-audience" env:"AUTHZ_INTROSPECTION_KEY_AUDIENCE" group:"Introspection" help:"aud of the assertions made with that key. Default: the issuer."`
+	IntrospectJWT                 string `name:"authz-introspect-jwt" env:"AUTHZ_INTROSPECT_JWT" default:"false" group:"Introspection" help:"Introspect JWTs that verified, too, to see revocation: true or false."`
 
 	KeysRefresh  string `name:"authz-keys-refresh" env:"AUTHZ_KEYS_REFRESH" default:"5m" group:"Keys and cache" help:"How often keys and metadata are refreshed in the background."`
 	KeysMaxStale string `name:"authz-keys-max-stale" env:"AUTHZ_KEYS_MAX_STALE" default:"24h" group:"Keys and cache" help:"How old the last good keys may get before answers turn to 503."`

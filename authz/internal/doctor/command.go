@@ -42,9 +42,10 @@ type status struct {
 // ExitCode is asked for by what ends the program.
 func (s status) ExitCode() int { return s.code }
 
+// The exit statuses but 0.
 const (
-	exitFailed = 1
-	exitUnable = 2
+	StatusFailed = 1
+	StatusUnable = 2
 )
 
 // Run examines and prints.
@@ -58,7 +59,7 @@ func (c *Command) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	token, err := c.token(in)
 	err = errors.Join(err, notNegative("--stream-time", c.StreamTime), positive("--timeout", c.Timeout), positive("--limit", c.Limit))
 	if err != nil {
-		return status{exitUnable, err}
+		return status{StatusUnable, err}
 	}
 	o := Options{
 		URL: c.URL, Token: token, StreamTime: c.StreamTime, Timeout: c.Timeout, Limit: c.Limit, CAFile: c.CAFile, Proxy: c.Proxy, Now: time.Now,
@@ -72,7 +73,7 @@ func (c *Command) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	report, err := Run(ctx, o)
 	if err != nil {
-		return status{exitUnable, err}
+		return status{StatusUnable, err}
 	}
 	if c.JSON {
 		writing = report.writeJSON(out)
@@ -82,9 +83,9 @@ func (c *Command) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	switch {
 	case writing != nil:
-		return status{exitUnable, writing}
+		return status{StatusUnable, writing}
 	case report.Failed() > 0:
-		return status{exitFailed, fmt.Errorf("%d of %d checks failed", report.Failed(), len(report.Checks))}
+		return status{StatusFailed, fmt.Errorf("%d of %d checks failed", report.Failed(), len(report.Checks))}
 	}
 	return nil
 }

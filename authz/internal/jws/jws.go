@@ -12,6 +12,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/strictjson"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
+	"github.com/neonpanel/mcp-gateway/authz/internal/trail"
 )
 
 // Token is a JWS whose signature has not been verified yet.
@@ -54,31 +55,44 @@ func Looks(raw string) bool {
 }
 
 // Parse takes a compact serialisation apart. Its errors are *token.Error.
-func Parse(raw string) (Token, error) {
+func Parse(raw string) (Token, error) { return Examine(raw, nil) }
+
+// Examine is Parse with a record, if t is not nil: then a part that cannot be
+// read does not keep the others from being read, and is left empty.
+func Examine(raw string, t *trail.Trail) (Token, error) {
 	first := strings.IndexByte(raw, '.')
 	last := strings.LastIndexByte(raw, '.')
 	if first < 0 || first == last || strings.IndexByte(raw[first+1:last], '.') >= 0 || strings.ContainsAny(raw, "\r\n") {
-		return Token{}, token.Refuse(token.Undecodable, errors.New("not three parts"))
+		return Token{}, t.Fail(trail.Form, token.Undecodable, errors.New("not three parts"))
 	}
 	text := []byte(raw)
 	decoded := make([]byte, 0, encoding.DecodedLen(len(text)))
 	header, decoded, err := decode(decoded, text[:first])
 	if err != nil {
-		return Token{}, token.Refuse(token.Undecodable, fmt.Errorf("header: %w", err))
+		if err := t.Fail(trail.Header, token.Undecodable, fmt.Errorf("header: %w", err)); err != nil {
+			return Token{}, err
+		}
 	}
 	payload, decoded, err := decode(decoded, text[first+1:last])
 	if err != nil {
-		return Token{}, token.Refuse(token.Undecodable, fmt.Errorf("payload: %w", err))
+		if err := t.Fail(trail.Payload, token.Undecodable, fmt.Errorf("payload: %w", err)); err != nil {
+			return Token{}, err
+		}
 	}
 	signature, _, err := decode(decoded, text[last+1:])
 	if err != nil {
-		return Token{}, token.Refuse(token.Undecodable, fmt.Errorf("signature: %w", err))
+		if err := t.Fail(trail.Signature, token.Undecodable, fmt.Errorf("signature: %w", err)); err != nil {
+			return Token{}, err
+		}
 	}
-	t := Token{Payload: payload, signed: text[:last], signature: signature}
-	if err := t.readHeader(header); err != nil {
-		return Token{}, err
+	parsed := Token{Payload: payload, signed: text[:last], signature: signature}
+	if t.Failed(trail.Header) {
+		return parsed, nil
 	}
-	return t, nil
+	if err := parsed.readHeader(header); err != nil {
+		return parsed, t.FailWith(trail.Header, err)
+	}
+	return parsed, nil
 }
 
 // decode appends the decoded segment to buffer and returns it and the buffer.

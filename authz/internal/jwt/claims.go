@@ -12,6 +12,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/strictjson"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
+	"github.com/neonpanel/mcp-gateway/authz/internal/trail"
 )
 
 // Rules are what the claims are judged by.
@@ -62,18 +63,24 @@ type Judgement struct {
 	Audience token.Reason
 }
 
-// Judge judges claims. Its errors are *token.Error.
-func (r *Rules) Judge(object strictjson.Object, now time.Time) (Judgement, error) {
+// Judge judges claims. Its errors are *token.Error. With a record, if t is not
+// nil, every claim is judged and the faults are in the record alone.
+func (r *Rules) Judge(object strictjson.Object, now time.Time, t *trail.Trail) (Judgement, error) {
 	var c claims
-	if err := c.read(object); err != nil {
+	if err := c.read(object, t); err != nil {
 		return Judgement{}, err
 	}
-	if err := r.judge(&c, now); err != nil {
+	if err := r.judge(&c, now, t); err != nil {
 		return Judgement{}, err
 	}
 	audience := r.audience(&c)
 	if audience != "" && !r.ReportAudience {
-		return Judgement{}, token.Refuse(audience, nil)
+		if err := t.Fail(trail.Audience, audience, nil); err != nil {
+			return Judgement{}, err
+		}
+	}
+	if t != nil {
+		r.record(object, &c, now, audience, t)
 	}
 	return Judgement{Audience: audience, Identity: token.Identity{
 		Subject:  c.subject,
@@ -85,7 +92,7 @@ func (r *Rules) Judge(object strictjson.Object, now time.Time) (Judgement, error
 	}}, nil
 }
 
-func (c *claims) read(object strictjson.Object) error {
+func (c *claims) read(object strictjson.Object, t *trail.Trail) error {
 	for _, member := range object {
 		var err error
 		value := member.Value
@@ -116,32 +123,46 @@ func (c *claims) read(object strictjson.Object) error {
 		case "iat":
 			c.issuedAt, err = value.Date()
 		case "scope", "scp", "scopes":
-			if err := c.addScopes(value); err != nil {
-				return token.Refuse(token.ScopeInvalid, fmt.Errorf("%s: %w", member.Name, err))
+			if bad := c.addScopes(value); bad != nil {
+				if err := t.Fail(trail.Scopes, token.ScopeInvalid, fmt.Errorf("%s: %w", member.Name, bad)); err != nil {
+					return err
+				}
 			}
 		case "nonce", "at_hash", "c_hash":
 			// OpenID Connect Core §2, §3.3.2.11: only ID tokens carry these.
-			return token.Refuse(token.IDToken, errors.New(member.Name))
+			if err := t.Fail(trail.IDToken, token.IDToken, errors.New(member.Name)); err != nil {
+				return err
+			}
 		case "events":
 			// RFC 8417 §2.2: a security event, such as a logout token.
-			return token.Refuse(token.NotAccessToken, errors.New(member.Name))
+			if err := t.Fail(trail.Use, token.NotAccessToken, errors.New(member.Name)); err != nil {
+				return err
+			}
 		case "cnf":
 			// RFC 7800, RFC 9449, RFC 8705: bound to a key whose possession
 			// nobody has proved to this gateway.
-			return token.Refuse(token.SenderBound, nil)
+			if err := t.Fail(trail.Confirmation, token.SenderBound, nil); err != nil {
+				return err
+			}
 		case "token_use", "token_type":
 			use, bad := value.Text()
 			if bad != nil || !oneOf(use, "access", "access_token", "bearer", "at+jwt") {
-				return token.Refuse(token.NotAccessToken, errors.New(member.Name))
+				if err := t.Fail(trail.Use, token.NotAccessToken, errors.New(member.Name)); err != nil {
+					return err
+				}
 			}
 		case "typ":
 			use, bad := value.Text()
 			if bad != nil || oneOf(use, "refresh", "offline", "id", "logout", "refresh_token", "id_token") {
-				return token.Refuse(token.NotAccessToken, errors.New(member.Name))
+				if err := t.Fail(trail.Use, token.NotAccessToken, errors.New(member.Name)); err != nil {
+					return err
+				}
 			}
 		}
 		if err != nil {
-			return token.Refuse(token.ClaimInvalid, fmt.Errorf("%s: %w", member.Name, err))
+			if err := t.Fail(checkOf(member.Name), token.ClaimInvalid, fmt.Errorf("%s: %w", member.Name, err)); err != nil {
+				return err
+			}
 		}
 	}
 	slices.Sort(c.scopes)
@@ -216,30 +237,50 @@ func (c *claims) addScopes(value strictjson.Value) error {
 	return nil
 }
 
-func (r *Rules) judge(c *claims, now time.Time) error {
-	// RFC 7519 §4.1.1, RFC 9068 §4: to the byte.
-	switch {
-	case c.issuer == "" && !r.AllowMissingIssuer:
-		return token.Refuse(token.IssuerMissing, nil)
-	case c.issuer != "" && c.issuer != r.Issuer:
-		return token.Refuse(token.IssuerMismatch, nil)
+func (r *Rules) judge(c *claims, now time.Time, t *trail.Trail) error {
+	if reason := r.issuer(c); reason != "" {
+		if err := t.Fail(trail.Issuer, reason, nil); err != nil {
+			return err
+		}
 	}
-	// RFC 7519 §4.1.4: not on or after exp; our clock and the issuer's differ
-	// by less than it matters, so there is no leeway.
-	switch {
-	case c.expires.IsZero():
-		return token.Refuse(token.ExpiryMissing, nil)
-	case !now.Before(c.expires):
-		return token.Refuse(token.Expired, nil)
+	if reason := expiry(c, now); reason != "" {
+		if err := t.Fail(trail.Expiry, reason, nil); err != nil {
+			return err
+		}
 	}
 	// RFC 7519 §4.1.5.
 	if now.Add(r.Leeway).Before(c.notBefore) {
-		return token.Refuse(token.NotYetValid, nil)
+		if err := t.Fail(trail.NotBefore, token.NotYetValid, nil); err != nil {
+			return err
+		}
 	}
 	if c.subject == "" {
-		return token.Refuse(token.SubjectMissing, nil)
+		return t.Fail(trail.Subject, token.SubjectMissing, nil)
 	}
 	return nil
+}
+
+// issuer judges `iss` (RFC 7519 §4.1.1, RFC 9068 §4), to the byte.
+func (r *Rules) issuer(c *claims) token.Reason {
+	switch {
+	case c.issuer == "" && !r.AllowMissingIssuer:
+		return token.IssuerMissing
+	case c.issuer != "" && c.issuer != r.Issuer:
+		return token.IssuerMismatch
+	}
+	return ""
+}
+
+// expiry judges `exp` (RFC 7519 §4.1.4): not on or after it; our clock and the
+// issuer's differ by less than it matters, so there is no leeway.
+func expiry(c *claims, now time.Time) token.Reason {
+	switch {
+	case c.expires.IsZero():
+		return token.ExpiryMissing
+	case !now.Before(c.expires):
+		return token.Expired
+	}
+	return ""
 }
 
 // audience judges `aud` (RFC 7519 §4.1.3, RFC 8707 §2): empty, or the reason

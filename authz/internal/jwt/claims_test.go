@@ -25,9 +25,9 @@ func FuzzJudge(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, strictErr := strict.Judge(object, now)
+		_, strictErr := strict.Judge(object, now, nil)
 		for _, rules := range []jwt.Rules{strict, loose} {
-			judgement, err := rules.Judge(object, now)
+			judgement, err := rules.Judge(object, now, nil)
 			if err != nil {
 				var refusal *token.Error
 				if !errors.As(err, &refusal) || !slices.Contains(token.Reasons(), refusal.Reason) || refusal.Kind != token.Invalid {
@@ -50,7 +50,7 @@ func FuzzJudge(f *testing.F) {
 				t.Fatalf("scopes are %q", id.Scopes)
 			}
 		}
-		if _, looseErr := loose.Judge(object, now); strictErr == nil && looseErr != nil {
+		if _, looseErr := loose.Judge(object, now, nil); strictErr == nil && looseErr != nil {
 			t.Fatal("looser rules refuse more")
 		}
 	})

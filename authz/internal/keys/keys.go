@@ -197,6 +197,19 @@ func (s *Set) Loaded() (count int, asked time.Time) {
 	return 0, time.Time{}
 }
 
+// Names lists the `kid`s of the keys that are held, and when they were asked
+// for; a key without one has an empty name.
+func (s *Set) Names() (names []string, asked time.Time) {
+	set := s.current.Load()
+	if set == nil {
+		return nil, time.Time{}
+	}
+	for _, key := range set.all {
+		names = append(names, key.ID)
+	}
+	return names, set.asked
+}
+
 // Version identifies the set in force: it is another one after each good
 // fetch. A verdict that depends on a key being absent holds for one Version.
 func (s *Set) Version() uint64 {

@@ -23,6 +23,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/ops"
 	"github.com/neonpanel/mcp-gateway/authz/internal/scopes"
 	"github.com/neonpanel/mcp-gateway/authz/internal/server"
+	"github.com/neonpanel/mcp-gateway/authz/internal/token"
 	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
 )
 
@@ -35,7 +36,7 @@ func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
 	}
 
 	counters := metrics.New()
-	verify, err := verifier.New(verifierOptions(c, counters, log))
+	verify, err := verifier.New(VerifierOptions(c, counters, log))
 	if err != nil {
 		return err
 	}
@@ -44,18 +45,7 @@ func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	decider, err := decision.New(decision.Options{
-		PublicURL:          c.PublicURL,
-		Verifier:           verify,
-		ScopesSupported:    verify.Metadata().ScopesSupported,
-		Scopes:             c.Scopes,
-		RequiredScopes:     c.RequiredScopes,
-		ScopeMode:          c.ScopeMode,
-		StreamMax:          c.StreamMax,
-		AnonymousDiscovery: c.AnonymousDiscovery,
-		Refused:            refused,
-		Now:                time.Now,
-	})
+	decider, err := decision.New(DeciderOptions(c, verify, verify.Metadata().ScopesSupported, refused))
 	if err != nil {
 		return err
 	}
@@ -105,7 +95,24 @@ func reportScopes(log *slog.Logger, c config.Config, supported []string) {
 	}
 }
 
-func verifierOptions(c config.Config, observer verifier.Observer, log *slog.Logger) verifier.Options {
+// DeciderOptions are what the settings mean to the decider.
+func DeciderOptions(c config.Config, verify token.Verifier, supported func() []string, refused *limit.Refused) decision.Options {
+	return decision.Options{
+		PublicURL:          c.PublicURL,
+		Verifier:           verify,
+		ScopesSupported:    supported,
+		Scopes:             c.Scopes,
+		RequiredScopes:     c.RequiredScopes,
+		ScopeMode:          c.ScopeMode,
+		StreamMax:          c.StreamMax,
+		AnonymousDiscovery: c.AnonymousDiscovery,
+		Refused:            refused,
+		Now:                time.Now,
+	}
+}
+
+// VerifierOptions are what the settings mean to the verifier.
+func VerifierOptions(c config.Config, observer verifier.Observer, log *slog.Logger) verifier.Options {
 	leeway := c.Leeway
 	if leeway == 0 {
 		// To the verifier zero means its default, and a negative one means none.
@@ -127,6 +134,9 @@ func verifierOptions(c config.Config, observer verifier.Observer, log *slog.Logg
 		IntrospectionURL:          c.Introspection.URL,
 		IntrospectionClientID:     c.Introspection.ClientID,
 		IntrospectionClientSecret: c.Introspection.ClientSecret,
+		IntrospectionKey:          c.Introspection.Key,
+		IntrospectionKeyAudience:  c.Introspection.KeyAudience,
+		IntrospectJWT:             c.Introspection.JWT,
 		KeysRefresh:               c.KeysRefresh,
 		KeysMaxStale:              c.KeysMaxStale,
 		KeysCooldown:              c.KeysCooldown,

@@ -104,16 +104,18 @@ func (c *Client) Get(ctx context.Context, address string, limit int64) ([]byte, 
 	return c.do(request, limit)
 }
 
-// PostForm sends a form with HTTP Basic credentials and returns the JSON
-// document of at most limit bytes that comes back.
+// PostForm sends a form, with HTTP Basic credentials unless the user is empty,
+// and returns the JSON document of at most limit bytes that comes back.
 func (c *Client) PostForm(ctx context.Context, address string, form url.Values, user, password string, limit int64) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, err
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	// RFC 6749 §2.3.1: both parts are form-encoded first.
-	request.SetBasicAuth(url.QueryEscape(user), url.QueryEscape(password))
+	if user != "" {
+		// RFC 6749 §2.3.1: both parts are form-encoded first.
+		request.SetBasicAuth(url.QueryEscape(user), url.QueryEscape(password))
+	}
 	// Nothing is sent for an empty list, but it tells the transport that the
 	// form may be sent again on a new connection when a kept-alive one turns
 	// out to be dead.

@@ -61,7 +61,7 @@ func BenchmarkUncached(b *testing.B) {
 		b.Run(algorithm+"/ours", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, err := judge.Verify(context.Background(), raw); err != nil {
+				if _, _, err := judge.Verify(context.Background(), raw, nil); err != nil {
 					b.Fatal(err)
 				}
 			}

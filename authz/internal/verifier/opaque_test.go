@@ -1,9 +1,13 @@
 package verifier_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"strings"
@@ -12,6 +16,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/clientauth"
 	"github.com/neonpanel/mcp-gateway/authz/internal/issuertest"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
 	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
@@ -56,39 +63,41 @@ func TestIntrospectionResponses(t *testing.T) {
 			answer http.HandlerFunc
 			want   string
 		}{
-			"good":                              {issuertest.JSON(active(server.Issuer, nil)), ""},
-			"good without iss (RFC 7662 §2.2)":  {issuertest.JSON(active(server.Issuer, map[string]any{"iss": nil})), ""},
-			"good without token_type":           {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": nil})), ""},
-			"inactive":                          {issuertest.JSON(`{"active":false}`), token.Inactive},
-			"inactive with all the rest":        {issuertest.JSON(active(server.Issuer, map[string]any{"active": false})), token.Inactive},
-			"active a string":                   {issuertest.JSON(active(server.Issuer, map[string]any{"active": "true"})), token.IntrospectionFailed},
-			"active a number":                   {issuertest.JSON(active(server.Issuer, map[string]any{"active": 1})), token.IntrospectionFailed},
-			"active missing":                    {issuertest.JSON(active(server.Issuer, map[string]any{"active": nil})), token.IntrospectionFailed},
-			"active in another case":            {issuertest.JSON(active(server.Issuer, map[string]any{"active": nil, "Active": true})), token.IntrospectionFailed},
-			"active twice":                      {issuertest.JSON(`{"active":false,` + active(server.Issuer, nil)[1:]), token.IntrospectionFailed},
-			"iss of another":                    {issuertest.JSON(active(server.Issuer, map[string]any{"iss": "https://evil.example"})), token.IssuerMismatch},
-			"aud of another":                    {issuertest.JSON(active(server.Issuer, map[string]any{"aud": "https://evil.example"})), token.AudienceMismatch},
-			"aud missing":                       {issuertest.JSON(active(server.Issuer, map[string]any{"aud": nil})), token.AudienceMissing},
-			"expired":                           {issuertest.JSON(active(server.Issuer, map[string]any{"exp": expired})), token.Expired},
-			"exp missing":                       {issuertest.JSON(active(server.Issuer, map[string]any{"exp": nil})), token.ExpiryMissing},
-			"not yet valid":                     {issuertest.JSON(active(server.Issuer, map[string]any{"nbf": expired + 3600})), token.NotYetValid},
-			"sub missing":                       {issuertest.JSON(active(server.Issuer, map[string]any{"sub": nil})), token.SubjectMissing},
-			"token_type DPoP (RFC 9449 §7)":     {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": "DPoP"})), token.NotAccessToken},
-			"token_use refresh_token":           {issuertest.JSON(active(server.Issuer, map[string]any{"token_use": "refresh_token"})), token.NotAccessToken},
-			"cnf":                               {issuertest.JSON(active(server.Issuer, map[string]any{"cnf": map[string]any{}})), token.SenderBound},
-			"scope element with a space":        {issuertest.JSON(active(server.Issuer, map[string]any{"scope": []string{"a b"}})), token.ScopeInvalid},
-			"our credentials refused":           {issuertest.Status(401), token.IntrospectionFailed},
-			"status 400":                        {issuertest.Status(400), token.IntrospectionFailed},
-			"status 500":                        {issuertest.Status(500), token.IntrospectionFailed},
-			"status 503":                        {issuertest.Status(503), token.IntrospectionFailed},
-			"status 204":                        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, token.IntrospectionFailed},
-			"HTML with 200":                     {issuertest.Status(200), token.IntrospectionFailed},
-			"empty":                             {issuertest.JSON(""), token.IntrospectionFailed},
-			"an array":                          {issuertest.JSON("[]"), token.IntrospectionFailed},
-			"longer than allowed":               {issuertest.JSON(active(server.Issuer, map[string]any{"x": strings.Repeat("x", 70000)})), token.IntrospectionFailed},
-			"a redirect, which is not followed": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) }, token.IntrospectionFailed},
-			"hung":                              {issuertest.Slow(time.Hour, issuertest.Status(200)), token.IntrospectionFailed},
-			"dropped":                           {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, token.IntrospectionFailed},
+			"good":                             {issuertest.JSON(active(server.Issuer, nil)), ""},
+			"good without iss (RFC 7662 §2.2)": {issuertest.JSON(active(server.Issuer, map[string]any{"iss": nil})), ""},
+			"good without token_type":          {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": nil})), ""},
+			"inactive":                         {issuertest.JSON(`{"active":false}`), token.Inactive},
+			"inactive with all the rest":       {issuertest.JSON(active(server.Issuer, map[string]any{"active": false})), token.Inactive},
+			"active a string":                  {issuertest.JSON(active(server.Issuer, map[string]any{"active": "true"})), token.IntrospectionFailed},
+			"active a number":                  {issuertest.JSON(active(server.Issuer, map[string]any{"active": 1})), token.IntrospectionFailed},
+			"active missing":                   {issuertest.JSON(active(server.Issuer, map[string]any{"active": nil})), token.IntrospectionFailed},
+			"active in another case":           {issuertest.JSON(active(server.Issuer, map[string]any{"active": nil, "Active": true})), token.IntrospectionFailed},
+			"active twice":                     {issuertest.JSON(`{"active":false,` + active(server.Issuer, nil)[1:]), token.IntrospectionFailed},
+			"iss of another":                   {issuertest.JSON(active(server.Issuer, map[string]any{"iss": "https://evil.example"})), token.IssuerMismatch},
+			"aud of another":                   {issuertest.JSON(active(server.Issuer, map[string]any{"aud": "https://evil.example"})), token.AudienceMismatch},
+			"aud missing":                      {issuertest.JSON(active(server.Issuer, map[string]any{"aud": nil})), token.AudienceMissing},
+			"expired":                          {issuertest.JSON(active(server.Issuer, map[string]any{"exp": expired})), token.Expired},
+			"exp missing":                      {issuertest.JSON(active(server.Issuer, map[string]any{"exp": nil})), token.ExpiryMissing},
+			"not yet valid":                    {issuertest.JSON(active(server.Issuer, map[string]any{"nbf": expired + 3600})), token.NotYetValid},
+			"sub missing":                      {issuertest.JSON(active(server.Issuer, map[string]any{"sub": nil})), token.SubjectMissing},
+			"token_type DPoP (RFC 9449 §7)":    {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": "DPoP"})), token.NotAccessToken},
+			"token_use refresh_token":          {issuertest.JSON(active(server.Issuer, map[string]any{"token_use": "refresh_token"})), token.NotAccessToken},
+			"cnf":                              {issuertest.JSON(active(server.Issuer, map[string]any{"cnf": map[string]any{}})), token.SenderBound},
+			"scope element with a space":       {issuertest.JSON(active(server.Issuer, map[string]any{"scope": []string{"a b"}})), token.ScopeInvalid},
+			"our credentials refused":          {issuertest.Status(401), token.IntrospectionFailed},
+			"status 400":                       {issuertest.Status(400), token.IntrospectionFailed},
+			"status 500":                       {issuertest.Status(500), token.IntrospectionFailed},
+			"status 503":                       {issuertest.Status(503), token.IntrospectionFailed},
+			"status 204":                       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, token.IntrospectionFailed},
+			"HTML with 200":                    {issuertest.Status(200), token.IntrospectionFailed},
+			"empty":                            {issuertest.JSON(""), token.IntrospectionFailed},
+			"an array":                         {issuertest.JSON("[]"), token.IntrospectionFailed},
+			"longer than allowed":              {issuertest.JSON(active(server.Issuer, map[string]any{"x": strings.Repeat("x", 70000)})), token.IntrospectionFailed},
+			"a redirect, which is not followed": {func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+			}, token.IntrospectionFailed},
+			"hung":    {issuertest.Slow(time.Hour, issuertest.Status(200)), token.IntrospectionFailed},
+			"dropped": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, token.IntrospectionFailed},
 		} {
 			server.Serve(issuertest.PathIntrospect, c.answer)
 			number++
@@ -304,6 +313,121 @@ func TestIntrospectedJWT(t *testing.T) {
 		_, _ = v.Verify(t.Context(), issuertest.NewSigner("RS256", "one", 2).Sign(claims(server.Issuer, nil)))
 		if server.Calls(issuertest.PathIntrospect) != before {
 			t.Error("a forged JWT was introspected")
+		}
+	})
+}
+
+func TestIntrospectionWithAPrivateKey(t *testing.T) {
+	own := issuertest.NewSigner("ES256", "", 3)
+	der, err := x509.MarshalPKCS8PrivateKey(own.Private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := clientauth.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inBubble(t, func(o *verifier.Options) {
+		o.IntrospectionClientID = "gateway"
+		o.IntrospectionKey = func() (*clientauth.Key, error) { return key, nil }
+	}, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		server.Serve(issuertest.PathIntrospect, func(w http.ResponseWriter, r *http.Request) {
+			_, _, basic := r.BasicAuth()
+			signed, err := jose.ParseSignedCompact(r.PostFormValue("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
+			if err != nil || basic {
+				t.Error(basic, err)
+				return
+			}
+			payload, err := signed.Verify(own.Private.Public())
+			// The issuer itself is the audience (RFC 7523 §3).
+			if err != nil || !strings.Contains(string(payload), `"aud":"`+server.Issuer+`"`) {
+				t.Errorf("%s, %v", payload, err)
+			}
+			issuertest.JSON(active(server.Issuer, nil))(w, r)
+		})
+		if _, err := v.Verify(t.Context(), "opaque"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// After five failures in a row nothing is asked for five seconds; then one call
+// tells.
+func TestIntrospectionBreaker(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		good := issuertest.JSON(active(server.Issuer, nil))
+		server.Serve(issuertest.PathIntrospect, good)
+		if _, err := v.Verify(t.Context(), "known"); err != nil {
+			t.Fatal(err)
+		}
+		server.Serve(issuertest.PathIntrospect, issuertest.Slow(time.Hour, good))
+		ask := func(want string) (took time.Duration) {
+			t.Helper()
+			began := time.Now()
+			if _, err := v.Verify(t.Context(), fmt.Sprint("opaque-", began.UnixNano())); reason(t, err) != want {
+				t.Errorf("%v, want %q", err, want)
+			} else if want != "" && (err.(*token.Error).Kind != token.Unavailable || err.(*token.Error).RetryAfter == 0) {
+				t.Errorf("%+v", err)
+			}
+			return time.Since(began)
+		}
+		for range 5 {
+			ask(token.IntrospectionFailed)
+		}
+		before := server.Calls(issuertest.PathIntrospect)
+		for range 100 {
+			time.Sleep(time.Millisecond)
+			if took := ask(token.IntrospectionFailed); took != 0 {
+				t.Fatalf("waited %v for a server that is known to be down", took)
+			}
+		}
+		if n := server.Calls(issuertest.PathIntrospect) - before; n != 0 {
+			t.Errorf("%d calls while it is known to be down", n)
+		}
+		if _, err := v.Verify(t.Context(), "known"); err != nil {
+			t.Error("known token:", err)
+		}
+		// One probe that fails, and the pause begins anew.
+		time.Sleep(5 * time.Second)
+		ask(token.IntrospectionFailed)
+		if took := ask(token.IntrospectionFailed); took != 0 || server.Calls(issuertest.PathIntrospect)-before != 1 {
+			t.Errorf("after a failed probe: %v, %d calls", took, server.Calls(issuertest.PathIntrospect)-before)
+		}
+		server.Serve(issuertest.PathIntrospect, good)
+		time.Sleep(5100 * time.Millisecond)
+		for range 3 {
+			time.Sleep(time.Millisecond)
+			ask("")
+		}
+	})
+}
+
+// An inactive token is an answer, not a failure.
+func TestInactiveTokensDoNotTripTheBreaker(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		server.Serve(issuertest.PathIntrospect, issuertest.JSON(`{"active":false}`))
+		for i := range 50 {
+			if _, err := v.Verify(t.Context(), fmt.Sprint("opaque-", i)); reason(t, err) != token.Inactive {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// What a panic carries could quote the token.
+func TestAPanicIsAnOutageAndItsValueIsNotLogged(t *testing.T) {
+	var log bytes.Buffer
+	inBubble(t, func(o *verifier.Options) {
+		o.IntrospectionClientID = "gateway"
+		o.IntrospectionClientSecret = func() (string, error) { panic("hunter2") }
+		o.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+	}, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		_, err := v.Verify(t.Context(), "opaque")
+		if reason(t, err) != token.Internal || err.(*token.Error).Kind != token.Unavailable || strings.Contains(err.Error(), "hunter2") {
+			t.Error(err)
+		}
+		if text := log.String(); strings.Contains(text, "hunter2") || !strings.Contains(text, "panic while verifying") || !strings.Contains(text, "verifier.(*Verifier).judge") {
+			t.Error(text)
 		}
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/clientauth"
 )
 
 // Mode says which forms of token are accepted.
@@ -61,10 +63,16 @@ type Options struct {
 	// IntrospectionClientSecret is asked before each call, so that a secret in
 	// a file can be changed while running.
 	IntrospectionClientSecret func() (string, error)
+	// IntrospectionKey, if set, is the key of private_key_jwt, which then takes
+	// the place of the secret; it is asked before each call too.
+	IntrospectionKey func() (*clientauth.Key, error)
+	// IntrospectionKeyAudience is `aud` of the assertions made with it; default
+	// Issuer.
+	IntrospectionKeyAudience string
 	// IntrospectionInFlight bounds the calls under way at once; default 64.
 	IntrospectionInFlight int
 	// IntrospectJWT: a JWT that verified is introspected too, to see
-	// revocation.
+	// revocation (AUTHZ_INTROSPECT_JWT).
 	IntrospectJWT bool
 
 	// AUTHZ_KEYS_REFRESH (5m), AUTHZ_KEYS_MAX_STALE (24h), AUTHZ_KEYS_COOLDOWN (10s).
@@ -153,6 +161,7 @@ func (o Options) withDefaults() Options {
 	if o.Leeway < 0 {
 		o.Leeway = 0
 	}
+	o.IntrospectionKeyAudience = cmp.Or(o.IntrospectionKeyAudience, o.Issuer)
 	o.IntrospectionInFlight = cmp.Or(o.IntrospectionInFlight, 64)
 	o.KeysRefresh = cmp.Or(o.KeysRefresh, 5*time.Minute)
 	o.KeysMaxStale = cmp.Or(o.KeysMaxStale, 24*time.Hour)
@@ -177,7 +186,7 @@ func (o Options) check() []error {
 	if o.IntrospectionClientID == "" && (o.Mode == Opaque || o.IntrospectJWT) {
 		faults = append(faults, errors.New("AUTHZ_INTROSPECTION_CLIENT_ID: needed to introspect tokens"))
 	}
-	if o.IntrospectionClientID != "" && o.IntrospectionClientSecret == nil {
+	if o.IntrospectionClientID != "" && o.IntrospectionClientSecret == nil && o.IntrospectionKey == nil {
 		faults = append(faults, errors.New("AUTHZ_INTROSPECTION_CLIENT_SECRET: needed with AUTHZ_INTROSPECTION_CLIENT_ID"))
 	}
 	if o.KeysMaxStale < o.KeysRefresh {
@@ -199,6 +208,14 @@ func (o Options) check() []error {
 		}
 	}
 	return faults
+}
+
+// introspectionAuth is how the gateway authenticates for introspection.
+func (o Options) introspectionAuth() clientauth.Method {
+	if o.IntrospectionKey != nil {
+		return clientauth.PrivateKeyJWT{ClientID: o.IntrospectionClientID, Audience: o.IntrospectionKeyAudience, Key: o.IntrospectionKey}
+	}
+	return clientauth.Basic{ClientID: o.IntrospectionClientID, Secret: o.IntrospectionClientSecret}
 }
 
 // nobody is the Observer of those who have none.

@@ -19,6 +19,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/issuertest"
 	"github.com/neonpanel/mcp-gateway/authz/internal/keys"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
+	"github.com/neonpanel/mcp-gateway/authz/internal/trail"
 	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
 )
 
@@ -290,6 +291,14 @@ func TestTokens(t *testing.T) {
 				if _, err := v.Verify(t.Context(), raw); reason(t, err) != c.want {
 					t.Errorf("%s, %s time: %v, want %q", name, time, err, c.want)
 				}
+			}
+			steps := trail.New()
+			if _, err := v.Explain(t.Context(), raw, steps); reason(t, err) != c.want {
+				t.Errorf("%s, explained: %v, want %q", name, err, c.want)
+			}
+			failed := slices.ContainsFunc(steps.Steps(), func(s trail.Step) bool { return s.Result == trail.Fail && s.Reason == c.want })
+			if failed != (c.want != "") {
+				t.Errorf("%s: no step says %q: %+v", name, c.want, steps.Steps())
 			}
 		}
 		if n := server.Calls("/evil.json") + server.Calls("/evil.pem"); n != 0 {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,6 +21,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/jwt"
 	"github.com/neonpanel/mcp-gateway/authz/internal/keys"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
+	"github.com/neonpanel/mcp-gateway/authz/internal/trail"
 	"github.com/neonpanel/mcp-gateway/authz/internal/upstream"
 	"github.com/neonpanel/mcp-gateway/authz/internal/verdict"
 )
@@ -113,8 +115,7 @@ func New(options Options) (*Verifier, error) {
 		v.introspect = introspection.New(introspection.Config{
 			Find:     v.issuer.FindIntrospection,
 			Client:   v.client,
-			ClientID: options.IntrospectionClientID,
-			Secret:   options.IntrospectionClientSecret,
+			Auth:     options.introspectionAuth(),
 			Rules:    rules,
 			Timeout:  introspectionTimeout,
 			InFlight: options.IntrospectionInFlight,
@@ -186,8 +187,8 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (token.Identity, erro
 }
 
 func (v *Verifier) verify(ctx context.Context, raw string) (token.Identity, Source, *token.Error) {
-	if len(raw) > MaxToken {
-		return token.Identity{}, FromNowhere, token.Refuse(token.Oversize, nil)
+	if err := sized(raw, nil); err != nil {
+		return token.Identity{}, FromNowhere, asError(err)
 	}
 	key := v.cache.Hash(raw)
 	if cached, found := v.cache.Accepted(key); found {
@@ -205,8 +206,8 @@ func (v *Verifier) verify(ctx context.Context, raw string) (token.Identity, Sour
 	if err, found := v.cache.Refused(key, v.keys.Version()); found {
 		return token.Identity{}, FromCache, err
 	}
-	if !isBearerToken(raw) {
-		return token.Identity{}, FromNowhere, token.Refuse(token.CharactersRefused, nil)
+	if err := spelt(raw, nil); err != nil {
+		return token.Identity{}, FromNowhere, asError(err)
 	}
 	return v.ask(ctx, key, raw)
 }
@@ -261,14 +262,16 @@ type outcome struct {
 func (v *Verifier) judge(ctx context.Context, key verdict.Key, raw string) (result outcome) {
 	defer func() {
 		if p := recover(); p != nil {
-			v.log.Error("panic while verifying a token", "panic", fmt.Sprint(p))
-			result = outcome{from: result.from, err: token.Refuse(token.Internal, fmt.Errorf("panic: %v", p))}
+			// The value could quote what the client sent; its type and the stack,
+			// which holds no strings, tell where to look.
+			v.log.Error("panic while verifying a token", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			result = outcome{from: result.from, err: token.Refuse(token.Internal, errors.New("panic"))}
 		}
 	}()
 	// Taken before the verification: a refusal that a newer set might undo is
 	// then not remembered.
 	version := v.keys.Version()
-	judgement, by, from, err := v.dispatch(ctx, raw)
+	judgement, by, from, err := v.dispatch(ctx, raw, nil)
 	if err != nil {
 		refusal := asError(err)
 		if remembered(refusal, from) {
@@ -290,29 +293,34 @@ func (v *Verifier) judge(ctx context.Context, key verdict.Key, raw string) (resu
 }
 
 // dispatch sends a token to the judge of its form. by is the key that vouches
-// for it, if one does.
-func (v *Verifier) dispatch(ctx context.Context, raw string) (j jwt.Judgement, by *keys.Thumbprint, from Source, err error) {
+// for it, if one does. With a record, if t is not nil, the faults are in the
+// record alone.
+func (v *Verifier) dispatch(ctx context.Context, raw string, t *trail.Trail) (j jwt.Judgement, by *keys.Thumbprint, from Source, err error) {
 	if v.options.Mode == JWT || v.options.Mode == Auto && jws.Looks(raw) {
 		if !jws.Looks(raw) {
-			return j, nil, FromNowhere, token.Refuse(token.Opaque, nil)
+			return j, nil, FromNowhere, t.Fail(trail.Form, token.Opaque, nil)
 		}
-		j, print, err := v.jwt.Verify(ctx, raw)
-		if err != nil || !v.options.IntrospectJWT {
+		j, print, err := v.jwt.Verify(ctx, raw, t)
+		if err != nil || !v.options.IntrospectJWT || t.Refusal() != nil {
 			return j, &print, FromSignature, err
 		}
-		said, err := v.introspect.Introspect(ctx, raw)
+		said, err := v.introspect.Introspect(ctx, raw, nil)
+		if err == nil && said.Identity.Subject != j.Identity.Subject {
+			err = token.Refuse(token.Inactive, errors.New("introspection names another subject"))
+		}
 		if err != nil {
-			return j, nil, FromIntrospection, err
+			return j, nil, FromIntrospection, t.FailWith(trail.Introspection, err)
 		}
-		if said.Identity.Subject != j.Identity.Subject {
-			return j, nil, FromIntrospection, token.Refuse(token.Inactive, errors.New("introspection names another subject"))
-		}
+		t.Pass(trail.Introspection)
 		return j, &print, FromIntrospection, nil
 	}
 	if v.introspect == nil {
-		return j, nil, FromNowhere, token.Refuse(token.Opaque, errors.New("introspection is not configured"))
+		return j, nil, FromNowhere, t.Fail(trail.Form, token.Opaque, errors.New("introspection is not configured"))
 	}
-	j, err = v.introspect.Introspect(ctx, raw)
+	if t.Refusal() != nil {
+		return j, nil, FromNowhere, nil
+	}
+	j, err = v.introspect.Introspect(ctx, raw, t)
 	return j, nil, FromIntrospection, err
 }
 
@@ -331,6 +339,23 @@ func asError(err error) *token.Error {
 		return refusal
 	}
 	return token.Refuse(token.Internal, err)
+}
+
+// sized judges the length.
+func sized(raw string, t *trail.Trail) error {
+	if len(raw) > MaxToken {
+		return t.Fail(trail.Size, token.Oversize, nil)
+	}
+	t.Pass(trail.Size)
+	return nil
+}
+
+// spelt judges the characters.
+func spelt(raw string, t *trail.Trail) error {
+	if !isBearerToken(raw) {
+		return t.Fail(trail.Form, token.CharactersRefused, nil)
+	}
+	return nil
 }
 
 // isBearerToken reports whether raw is a b64token (RFC 6750 §2.1).

@@ -1,0 +1,442 @@
+package explain_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/config"
+	"github.com/neonpanel/mcp-gateway/authz/internal/decision"
+	"github.com/neonpanel/mcp-gateway/authz/internal/explain"
+	"github.com/neonpanel/mcp-gateway/authz/internal/issuertest"
+	"github.com/neonpanel/mcp-gateway/authz/internal/token"
+	"github.com/neonpanel/mcp-gateway/authz/internal/trail"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	public   = "https://mcp.example.com"
+	audience = public + "/mcp"
+	passport = "9d2f1c7e-0000-4000-8000-000000000001"
+)
+
+var signer = issuertest.NewSigner("RS256", "one", 1)
+
+func newIssuer(t testing.TB) *issuertest.Server {
+	server := issuertest.Start(t)
+	server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signer)))
+	return server
+}
+
+func settings(server *issuertest.Server) config.Settings {
+	return config.Settings{PublicURL: public, NeonpanelIssuer: server.Issuer}
+}
+
+// claims are those of a good token, with changes; a nil value removes.
+func claims(issuer string, changes map[string]any) map[string]any {
+	now := time.Now().Unix()
+	c := map[string]any{
+		"iss": issuer, "sub": "46", "aud": audience, "client_id": "client-1", "jti": "token-1",
+		"scope": "read:inventory read:analytics", "iat": now, "exp": now + 3600,
+	}
+	maps.Copy(c, changes)
+	maps.DeleteFunc(c, func(_ string, v any) bool { return v == nil })
+	return c
+}
+
+// specimen has the shape of the tokens of Laravel Passport: fractional dates, no
+// iss, the client in aud, scopes an empty array.
+func specimen(expires float64) string {
+	return signer.SignText(`{"typ":"JWT","alg":"RS256"}`, issuertest.Encode(map[string]any{
+		"aud": passport, "jti": strings.Repeat("5e", 40), "iat": 1710929557.944255, "nbf": 1710929557.944257,
+		"exp": expires, "sub": "46", "scopes": []string{},
+	}))
+}
+
+func run(t testing.TB, s config.Settings, raw string) explain.Report {
+	t.Helper()
+	report, err := explain.Explain(context.Background(), explain.Options{Settings: s}, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+func TestExplanations(t *testing.T) {
+	t.Parallel()
+	server := newIssuer(t)
+	server.Serve(issuertest.PathIntrospect, func(w http.ResponseWriter, r *http.Request) {
+		answer := map[string]any{"active": r.PostFormValue("token") == "good-opaque-token"}
+		if answer["active"] == true {
+			maps.Copy(answer, claims(server.Issuer, nil))
+		}
+		issuertest.JSON(issuertest.Encode(answer))(w, r)
+	})
+	sign := func(changes map[string]any) string { return signer.Sign(claims(server.Issuer, changes)) }
+	es := issuertest.NewSigner("ES256", "two", 1)
+	server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signer, es)))
+	introspecting := func(s *config.Settings) { s.IntrospectionClientID, s.IntrospectionClientSecret = "gateway", "secret" }
+	deny := filepath.Join(t.TempDir(), "deny.yaml")
+	if err := os.WriteFile(deny, []byte(`subjects: ["46"]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expired := float64(1726827157.939847)
+	alive := float64(time.Now().Add(time.Hour).UnixMicro()) / 1e6
+
+	for name, c := range map[string]struct {
+		raw     string
+		set     func(*config.Settings)
+		verdict explain.Verdict
+		reason  string
+		failed  []trail.Check
+		// changes are the settings that are proposed, and remaining the checks
+		// that fail even so; others are those that are not tried.
+		changes, others []string
+		remaining       []trail.Check
+	}{
+		"good": {raw: sign(nil), verdict: explain.Accepted, reason: decision.ReasonOK},
+		"the Passport specimen, expired": {
+			raw: specimen(expired), verdict: explain.Refused, reason: token.IssuerMissing,
+			failed:    []trail.Check{trail.Issuer, trail.Expiry, trail.Audience},
+			changes:   []string{"AUTHZ_ALLOW_MISSING_ISSUER=true", "AUTHZ_CLIENT_IDS=" + passport},
+			remaining: []trail.Check{trail.Expiry},
+			others:    []string{"AUTHZ_AUDIENCES=" + public + "," + audience + "," + public + "/sse," + public + "/sse/,any", "AUTHZ_AUDIENCE_MODE=report"},
+		},
+		"a Passport token": {
+			raw: specimen(alive), verdict: explain.Refused, reason: token.IssuerMissing,
+			failed:  []trail.Check{trail.Issuer, trail.Audience},
+			changes: []string{"AUTHZ_ALLOW_MISSING_ISSUER=true", "AUTHZ_CLIENT_IDS=" + passport},
+			others:  []string{"AUTHZ_AUDIENCES=" + public + "," + audience + "," + public + "/sse," + public + "/sse/,any", "AUTHZ_AUDIENCE_MODE=report"},
+		},
+		"a Passport token beside a client that is listed": {
+			raw: specimen(alive), set: func(s *config.Settings) { s.AllowMissingIssuer, s.ClientIDs, s.Audiences = "true", "other", audience },
+			verdict: explain.Refused, reason: token.AudienceMismatch, failed: []trail.Check{trail.Audience},
+			changes: []string{"AUTHZ_CLIENT_IDS=other," + passport},
+			others:  []string{"AUTHZ_AUDIENCES=" + audience + ",any", "AUTHZ_AUDIENCE_MODE=report"},
+		},
+		"a client in aud, and no scope claim": {
+			raw: sign(map[string]any{"aud": "client-1", "scope": nil}), set: func(s *config.Settings) { s.Audiences = audience },
+			verdict: explain.Refused, reason: token.AudienceMismatch, failed: []trail.Check{trail.Audience},
+			changes: []string{"AUTHZ_AUDIENCES=" + audience + ",client-1"}, others: []string{"AUTHZ_AUDIENCE_MODE=report"},
+		},
+		"a listed client, and no scope claim": {
+			raw: sign(map[string]any{"aud": "client-1", "scope": nil}), set: func(s *config.Settings) { s.Audiences, s.ClientIDs = audience, "client-1" },
+			verdict: explain.Refused, reason: token.ScopeClaimMissing, failed: []trail.Check{trail.Audience},
+			changes: []string{"AUTHZ_AUDIENCES=" + audience + ",client-1"}, others: []string{"AUTHZ_AUDIENCE_MODE=report"},
+		},
+		"another's URL in aud": {
+			raw: sign(map[string]any{"aud": "mcp://neonpanel"}), set: func(s *config.Settings) { s.Audiences = audience },
+			verdict: explain.Refused, reason: token.AudienceMismatch, failed: []trail.Check{trail.Audience},
+			changes: []string{"AUTHZ_AUDIENCES=" + audience + ",mcp://neonpanel"}, others: []string{"AUTHZ_AUDIENCE_MODE=report"},
+		},
+		"no aud": {
+			raw: sign(map[string]any{"aud": nil}), set: func(s *config.Settings) { s.Audiences = audience },
+			verdict: explain.Refused, reason: token.AudienceMissing, failed: []trail.Check{trail.Audience},
+			changes: []string{"AUTHZ_AUDIENCES=" + audience + ",any"}, others: []string{"AUTHZ_AUDIENCE_MODE=report"},
+		},
+		"no aud and no scope claim": {
+			raw:     sign(map[string]any{"aud": nil, "scope": nil}),
+			verdict: explain.Refused, reason: token.AudienceMissing, failed: []trail.Check{trail.Audience},
+			changes: []string{"AUTHZ_AUDIENCE_MODE=report"},
+		},
+		"an aud that fits into no setting": {
+			raw:     sign(map[string]any{"aud": "a,b"}),
+			verdict: explain.Refused, reason: token.AudienceMismatch, failed: []trail.Check{trail.Audience},
+			others: []string{"AUTHZ_AUDIENCE_MODE=report"},
+		},
+		"another issuer": {
+			raw:     sign(map[string]any{"iss": "https://evil.example"}),
+			verdict: explain.Refused, reason: token.IssuerMismatch, failed: []trail.Check{trail.Issuer},
+			others: []string{"NEONPANEL_ISSUER=https://evil.example"},
+		},
+		"an algorithm that could be listed": {
+			raw: es.Sign(claims(server.Issuer, nil)), verdict: explain.Refused, reason: token.AlgorithmRefused,
+			failed: []trail.Check{trail.Algorithm}, changes: []string{"AUTHZ_ALGORITHMS=RS256,ES256"},
+		},
+		"an algorithm that can never be listed": {
+			raw:     issuertest.Base64(`{"alg":"none"}`) + "." + issuertest.Base64(issuertest.Encode(claims(server.Issuer, nil))) + ".",
+			verdict: explain.Refused, reason: token.AlgorithmRefused, failed: []trail.Check{trail.Algorithm},
+		},
+		"not valid yet": {
+			raw:     sign(map[string]any{"nbf": time.Now().Add(90 * time.Second).Unix()}),
+			verdict: explain.Refused, reason: token.NotYetValid, failed: []trail.Check{trail.NotBefore}, changes: []string{"AUTHZ_LEEWAY=2m0s"},
+		},
+		"not valid for long": {
+			raw:     sign(map[string]any{"nbf": time.Now().Add(30 * time.Minute).Unix()}),
+			verdict: explain.Refused, reason: token.NotYetValid, failed: []trail.Check{trail.NotBefore},
+		},
+		"a required scope missing": {
+			raw: sign(nil), set: func(s *config.Settings) { s.RequiredScopes = "read:inventory,write:import" },
+			verdict: explain.Refused, reason: decision.ReasonInsufficientScope, failed: []trail.Check{trail.RequiredScopes},
+			changes: []string{"AUTHZ_REQUIRED_SCOPES=read:inventory"}, others: []string{"AUTHZ_SCOPE_MODE=report"},
+		},
+		"a required scope missing, reported": {
+			raw: sign(nil), set: func(s *config.Settings) { s.RequiredScopes, s.ScopeMode = "write:import", "report" },
+			verdict: explain.Accepted, reason: decision.ReasonScopeReported,
+		},
+		"expired, and a required scope missing": {
+			raw: sign(map[string]any{"exp": 1}), set: func(s *config.Settings) { s.RequiredScopes = "write:import" },
+			verdict: explain.Refused, reason: token.Expired, failed: []trail.Check{trail.Expiry, trail.RequiredScopes},
+			changes: []string{"AUTHZ_REQUIRED_SCOPES="}, others: []string{"AUTHZ_SCOPE_MODE=report"}, remaining: []trail.Check{trail.Expiry},
+		},
+		"a subject that fits into no header": {
+			raw: sign(map[string]any{"sub": "é"}), verdict: explain.Refused, reason: token.ClaimInvalid, failed: []trail.Check{trail.Subject},
+		},
+		"denied": {
+			raw: sign(nil), set: func(s *config.Settings) { s.DenyFile = deny },
+			verdict: explain.Refused, reason: token.Denied, failed: []trail.Check{trail.DenyList},
+		},
+		"an unknown kid": {
+			raw:     issuertest.NewSigner("RS256", "elsewhere", 2).Sign(claims(server.Issuer, map[string]any{"iat": 1})),
+			verdict: explain.Refused, reason: token.KeyUnknown, failed: []trail.Check{trail.KeyID},
+			others: []string{"AUTHZ_JWKS_URL=(where the issuer has the key of this kid)"},
+		},
+		"a forged signature": {
+			raw:     issuertest.NewSigner("RS256", "one", 2).Sign(claims(server.Issuer, nil)),
+			verdict: explain.Refused, reason: token.SignatureInvalid, failed: []trail.Check{trail.Signature},
+		},
+		"an ID token": {
+			raw: sign(map[string]any{"nonce": "n"}), verdict: explain.Refused, reason: token.IDToken, failed: []trail.Check{trail.IDToken},
+		},
+		"bound to a key": {
+			raw: sign(map[string]any{"cnf": map[string]any{"jkt": "x"}}), verdict: explain.Refused, reason: token.SenderBound, failed: []trail.Check{trail.Confirmation},
+		},
+		"pasted with its scheme": {
+			raw: "Bearer " + sign(nil), verdict: explain.Refused, reason: token.CharactersRefused, failed: []trail.Check{trail.Form},
+		},
+		"too long": {
+			raw: sign(map[string]any{"x": strings.Repeat("x", 9000)}), verdict: explain.Refused, reason: token.Oversize, failed: []trail.Check{trail.Size},
+		},
+		"opaque, without introspection": {
+			raw: "good-opaque-token", verdict: explain.Refused, reason: token.Opaque, failed: []trail.Check{trail.Form},
+			others: []string{"AUTHZ_INTROSPECTION_CLIENT_ID=(a client that may introspect), with AUTHZ_INTROSPECTION_CLIENT_SECRET_FILE or AUTHZ_INTROSPECTION_KEY_FILE"},
+		},
+		"opaque and good": {raw: "good-opaque-token", set: introspecting, verdict: explain.Accepted, reason: decision.ReasonOK},
+		"opaque and revoked": {
+			raw: "revoked-opaque-token", set: introspecting, verdict: explain.Refused, reason: token.Inactive, failed: []trail.Check{trail.Introspection},
+		},
+		"opaque where only JWTs are accepted": {
+			raw: "good-opaque-token", set: func(s *config.Settings) { introspecting(s); s.TokenMode = "jwt" },
+			verdict: explain.Refused, reason: token.Opaque, failed: []trail.Check{trail.Form}, changes: []string{"AUTHZ_TOKEN_MODE=auto"},
+		},
+		"a JWT that the issuer calls inactive": {
+			raw: sign(nil), set: func(s *config.Settings) { introspecting(s); s.IntrospectJWT = "true" },
+			verdict: explain.Refused, reason: token.Inactive, failed: []trail.Check{trail.Introspection}, changes: []string{"AUTHZ_INTROSPECT_JWT=false"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := settings(server)
+			if c.set != nil {
+				c.set(&s)
+			}
+			report := run(t, s, c.raw)
+			if report.Verdict != c.verdict || report.Reason != c.reason || !slices.Equal(report.Failed(), c.failed) {
+				t.Errorf("%s, %s, failed %q; want %s, %s, %q", report.Verdict, report.Reason, report.Failed(), c.verdict, c.reason, c.failed)
+			}
+			p := report.Proposal
+			if got := written(p.Changes); !slices.Equal(got, c.changes) {
+				t.Errorf("proposes %q, want %q", got, c.changes)
+			}
+			if got := written(p.Others); !slices.Equal(got, c.others) {
+				t.Errorf("names %q as other settings, want %q", got, c.others)
+			}
+			if len(p.Changes) > 0 && (p.Outcome == explain.Accepted) != (len(c.remaining) == 0) || !slices.Equal(p.Remaining, c.remaining) {
+				t.Errorf("under what is proposed: %s, remaining %q; want remaining %q", p.Outcome, p.Remaining, c.remaining)
+			}
+			for _, check := range report.Checks {
+				if check.DecidedBy == "" || check.Result == trail.Fail && (check.Fix == "" || check.Reason == "") {
+					t.Errorf("incomplete: %+v", check)
+				}
+			}
+			for _, output := range []string{string(report.Text(c.raw)), string(report.JSON(c.raw))} {
+				if signature := c.raw[strings.LastIndexByte(c.raw, '.')+1:]; len(signature) > 7 && strings.Contains(output, signature) || strings.Contains(output, c.raw) {
+					t.Error("the output holds the signature or the token:", output)
+				}
+			}
+		})
+	}
+	if n := server.Calls("/evil.example"); n != 0 {
+		t.Error("a token chose what was fetched")
+	}
+}
+
+func written(changes []explain.Change) []string {
+	var out []string
+	for _, c := range changes {
+		if c.GivesUp == "" || c.Because == "" {
+			out = append(out, "incomplete: "+c.Setting)
+		}
+		out = append(out, c.Setting+"="+c.Value)
+	}
+	return out
+}
+
+// What is named but not tried because there is a stricter way accepts the token
+// as well.
+func TestOtherSettingsWorkToo(t *testing.T) {
+	t.Parallel()
+	server := newIssuer(t)
+	s := settings(server)
+	s.AllowMissingIssuer = "true"
+	raw := specimen(float64(time.Now().Add(time.Hour).Unix()))
+	others := run(t, s, raw).Proposal.Others
+	if len(others) != 2 {
+		t.Fatalf("%+v", others)
+	}
+	for _, other := range others {
+		changed := s
+		switch other.Setting {
+		case "AUTHZ_AUDIENCES":
+			changed.Audiences = other.Value
+		case "AUTHZ_AUDIENCE_MODE":
+			changed.AudienceMode = other.Value
+		default:
+			t.Fatal(other.Setting)
+		}
+		if report := run(t, changed, raw); report.Verdict != explain.Accepted {
+			t.Errorf("%s=%s: %s", other.Setting, other.Value, report.Reason)
+		}
+	}
+}
+
+func TestEveryReasonHasAFix(t *testing.T) {
+	t.Parallel()
+	for _, reason := range decision.Refusals() {
+		switch reason {
+		case token.NotOpaque, decision.ReasonNoCredential, decision.ReasonUnsupportedScheme, decision.ReasonMultiple, decision.ReasonTooManyRequests:
+			continue // no token leads there
+		}
+		if explain.Fix(reason) == "" {
+			t.Errorf("%s has no fix", reason)
+		}
+	}
+}
+
+func TestCannotTellDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	for name, path := range map[string]string{"keys": issuertest.PathJWKS, "metadata": issuertest.PathOAuth} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := newIssuer(t)
+			server.Serve(path, issuertest.Status(503))
+			report := run(t, settings(server), signer.Sign(claims(server.Issuer, nil)))
+			if report.Verdict != explain.Unknown || report.Reason != token.KeysMissing || !slices.Equal(report.Failed(), []trail.Check{trail.Keys}) {
+				t.Errorf("%s, %s, %q", report.Verdict, report.Reason, report.Failed())
+			}
+			if text := string(report.Text("")); !strings.Contains(text, "CANNOT TELL NOW (keys_missing): the client gets 503") || !strings.Contains(text, "status 503") {
+				t.Error(text)
+			}
+			// What can be told without the issuer is told.
+			report = run(t, settings(server), signer.Sign(claims(server.Issuer, map[string]any{"exp": 1})))
+			if report.Verdict != explain.Refused || report.Reason != token.Expired {
+				t.Errorf("%s, %s", report.Verdict, report.Reason)
+			}
+		})
+	}
+}
+
+// Whatever claims hold, the report shows neither the signature nor controls a
+// terminal.
+func TestReportIsHarmless(t *testing.T) {
+	t.Parallel()
+	server := newIssuer(t)
+	rapid.Check(t, func(t *rapid.T) {
+		c := claims(server.Issuer, map[string]any{
+			rapid.SampledFrom([]string{"sub", "iss", "aud", "scope", "typ", "nonce", "client_id"}).Draw(t, "claim"): rapid.String().Draw(t, "value"),
+			rapid.String().Draw(t, "name"): rapid.String().Draw(t, "other value"),
+		})
+		header := signer.Header()
+		header[rapid.SampledFrom([]string{"kid", "typ", "alg", "x"}).Draw(t, "member")] = rapid.String().Draw(t, "member value")
+		raw := signer.SignText(issuertest.Encode(header), issuertest.Encode(c))
+		report, err := explain.Explain(context.Background(), explain.Options{Settings: settings(server)}, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, document := string(report.Text(raw)), report.JSON(raw)
+		signature := raw[strings.LastIndexByte(raw, '.')+1:]
+		if strings.Contains(text, signature) || bytes.Contains(document, []byte(signature)) {
+			t.Fatal("the signature is shown")
+		}
+		if i := strings.IndexFunc(text, func(r rune) bool { return r < ' ' && r != '\n' || r >= 0x7f && r < 0xa0 }); i >= 0 {
+			t.Fatalf("byte %#x in the text", text[i])
+		}
+		var back explain.Report
+		if err := json.Unmarshal(document, &back); err != nil || back.Verdict != report.Verdict || len(back.Checks) != len(trail.Checks) {
+			t.Fatalf("%v: %s", err, document)
+		}
+	})
+}
+
+func TestASecretThatAClaimRepeatsIsHidden(t *testing.T) {
+	t.Parallel()
+	server := newIssuer(t)
+	server.Serve(issuertest.PathIntrospect, issuertest.JSON(issuertest.Encode(claims(server.Issuer, map[string]any{"active": true, "jti": "opaque-secret-1"}))))
+	s := settings(server)
+	s.IntrospectionClientID, s.IntrospectionClientSecret = "gateway", "hunter2-hunter2"
+	report := run(t, s, "opaque-secret-1")
+	text := string(report.Text("opaque-secret-1"))
+	if report.Verdict != explain.Accepted || strings.Contains(text, "opaque-secret-1") || strings.Contains(text, "hunter2") || !strings.Contains(text, "[secret]") {
+		t.Error(text)
+	}
+}
+
+func TestCommand(t *testing.T) {
+	t.Parallel()
+	server := newIssuer(t)
+	good := signer.Sign(claims(server.Issuer, nil))
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(good+"\r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		command explain.Command
+		stdin   string
+		status  int
+		output  string
+	}{
+		"accepted":                 {explain.Command{Settings: settings(server)}, good + "\n", 0, "ACCEPTED (ok): subject 46, client client-1, scopes read:analytics read:inventory"},
+		"from a file":              {explain.Command{Settings: settings(server), File: file}, "", 0, "ACCEPTED"},
+		"from standard input":      {explain.Command{Settings: settings(server), File: "-"}, good, 0, "ACCEPTED"},
+		"as JSON":                  {explain.Command{Settings: settings(server), JSON: true}, good, 0, `"verdict": "accepted"`},
+		"refused":                  {explain.Command{Settings: settings(server)}, "opaque-token", 1, "REFUSED (token_opaque): the client gets 401"},
+		"cannot tell":              {explain.Command{Settings: config.Settings{PublicURL: public, NeonpanelIssuer: "http://127.0.0.1:1"}}, signer.Sign(claims("http://127.0.0.1:1", nil)), 2, "CANNOT TELL NOW"},
+		"no token":                 {explain.Command{Settings: settings(server)}, "\n", 3, ""},
+		"no such file":             {explain.Command{Settings: settings(server), File: file + ".absent"}, "", 3, ""},
+		"far too long":             {explain.Command{Settings: settings(server)}, strings.Repeat("a", 1<<20+1), 3, ""},
+		"an argument":              {explain.Command{Settings: settings(server), Argument: []string{good}}, "", 3, ""},
+		"settings that are faulty": {explain.Command{Settings: config.Settings{PublicURL: "x", Leeway: "long"}}, good, 3, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var output bytes.Buffer
+			err := c.command.Main(context.Background(), strings.NewReader(c.stdin), &output)
+			var status explain.Status
+			if errors.As(err, &status); status.ExitCode() != c.status || (err == nil) != (c.status == 0) {
+				t.Errorf("%v, want exit status %d; %s", err, c.status, output.String())
+			}
+			if !strings.Contains(output.String(), c.output) || c.output == "" && output.Len() > 0 {
+				t.Errorf("%s\nwant %q", output.String(), c.output)
+			}
+			if err != nil && strings.Contains(err.Error(), good) {
+				t.Error("the error quotes the token")
+			}
+			if c.status == 3 && status.Err == nil {
+				t.Error("wrong usage is not explained")
+			}
+		})
+	}
+}

@@ -1,0 +1,97 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/jws"
+	"github.com/neonpanel/mcp-gateway/authz/internal/token"
+	"github.com/neonpanel/mcp-gateway/authz/internal/trail"
+)
+
+// Explain judges a token by the code that Verify judges it by, and writes down
+// every check: it neither asks nor tells the cache, and goes on after the first
+// fault. Its answer is the one that Verify gives to a token that it sees for
+// the first time. Nothing is sent to the issuer that Verify would not send.
+// With a refusal the Identity holds what could be read, vouched for by nobody.
+func (v *Verifier) Explain(ctx context.Context, raw string, t *trail.Trail) (token.Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
+	// What is only written to the record can not be lost by mistake: errors that
+	// come back although there is a record are put into it.
+	keep := func(err error) {
+		if err != nil {
+			_ = t.FailWith(trail.Form, err)
+		}
+	}
+	t.See(trail.Size, fmt.Sprintf("%d bytes", len(raw)))
+	keep(sized(raw, t))
+	keep(spelt(raw, t))
+	isJWT := v.options.Mode == JWT || v.options.Mode == Auto && jws.Looks(raw)
+	v.describe(raw, isJWT, t)
+	judgement, by, _, err := v.dispatch(ctx, raw, t)
+	keep(err)
+	t.Pass(trail.Form)
+	t.Skip("only asked about a token that is good as far as it can be seen", trail.Introspection)
+	v.describeKeys(isJWT, t)
+
+	switch who := &judgement.Identity; {
+	case v.deny == nil:
+		t.Skip("no deny file is set", trail.DenyList)
+	case t.Failed(trail.Payload), who.Subject == "" && who.ClientID == "" && who.ID == "":
+		t.Skip("it is not known whose token this is", trail.DenyList)
+	case v.deny.Denies(who):
+		keep(t.Fail(trail.DenyList, token.Denied, nil))
+	default:
+		t.Pass(trail.DenyList)
+	}
+	if by != nil && t.Refusal() == nil {
+		if reason := v.keys.Trusts(*by, time.Now()); reason != "" {
+			keep(t.Fail(trail.Keys, reason, nil))
+		}
+	}
+	if refusal := t.Refusal(); refusal != nil {
+		return judgement.Identity, refusal
+	}
+	return judgement.Identity, nil
+}
+
+// describe says what form the token has, and skips what another form has.
+func (v *Verifier) describe(raw string, isJWT bool, t *trail.Trail) {
+	if jws.Looks(raw) {
+		t.See(trail.Form, "a JWT")
+	} else {
+		t.See(trail.Form, "opaque: not three parts of which the first is a JSON object")
+	}
+	if jws.Looks(raw) && !isJWT {
+		t.Note(trail.Form, "treated as opaque, because AUTHZ_TOKEN_MODE is opaque")
+	}
+	if isJWT {
+		switch {
+		case v.introspect == nil:
+			t.Skip("not configured", trail.Introspection)
+		case !v.options.IntrospectJWT:
+			t.Skip("not asked about JWTs", trail.Introspection)
+		}
+		return
+	}
+	t.Skip("an opaque token; the issuer is asked about it", trail.Header, trail.Algorithm, trail.Type, trail.Payload,
+		trail.Keys, trail.KeyID, trail.Signature)
+	if v.introspect == nil {
+		t.Skip("not configured", trail.Introspection)
+		t.Skip("only the issuer knows them", trail.Claims...)
+	}
+}
+
+// describeKeys says which keys there are.
+func (v *Verifier) describeKeys(isJWT bool, t *trail.Trail) {
+	if !isJWT {
+		return
+	}
+	names, asked := v.keys.Names()
+	if len(names) == 0 {
+		return
+	}
+	t.See(trail.Keys, fmt.Sprintf("%d from %s, %s old: %q", len(names), v.issuer.JWKSURL(), time.Since(asked).Round(time.Second), names))
+}
