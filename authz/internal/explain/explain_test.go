@@ -337,6 +337,9 @@ func TestCannotTellDuringAnOutage(t *testing.T) {
 			if report.Verdict != explain.Unknown || report.Reason != token.KeysMissing || !slices.Equal(report.Failed(), []trail.Check{trail.Keys}) {
 				t.Errorf("%s, %s, %q", report.Verdict, report.Reason, report.Failed())
 			}
+			if len(report.Trouble) == 0 {
+				t.Error("the report does not say what went wrong")
+			}
 			if text := string(report.Text("")); !strings.Contains(text, "CANNOT TELL NOW (keys_missing): the client gets 503") || !strings.Contains(text, "status 503") {
 				t.Error(text)
 			}

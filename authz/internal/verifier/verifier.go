@@ -413,14 +413,15 @@ type Metadata interface {
 }
 
 func (v *Verifier) metadataFetched(took time.Duration, err error) {
-	v.observer.Called(CallMetadata, err != nil, took)
 	if err != nil {
 		v.log.Warn("issuer metadata not fetched", "error", err)
 	}
+	// After the log: who is told of a failure can read there what it was.
+	v.observer.Called(CallMetadata, err != nil, took)
 }
 
 func (v *Verifier) keysFetched(took time.Duration, skipped []error, err error) {
-	v.observer.Called(CallKeys, err != nil, took)
+	defer func() { v.observer.Called(CallKeys, err != nil, took) }()
 	if err != nil {
 		_, asked := v.keys.Loaded()
 		v.log.Warn("issuer keys not fetched; the last good ones stay in force", "error", err, "last_good", asked)
@@ -434,10 +435,10 @@ func (v *Verifier) keysFetched(took time.Duration, skipped []error, err error) {
 }
 
 func (v *Verifier) introspected(took time.Duration, err error) {
-	v.observer.Called(CallIntrospection, err != nil, took)
 	if err != nil {
 		v.log.Warn("introspection failed", "error", err)
 	}
+	v.observer.Called(CallIntrospection, err != nil, took)
 }
 
 func (v *Verifier) denyFileRead(err error) {
