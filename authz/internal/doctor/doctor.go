@@ -51,7 +51,6 @@ type examination struct {
 	issuer    string
 	metadata  []issuerDocument
 	issuerAt  answer
-	copies    []answer
 	keys      []jsonWebKey
 	refusals  []refusal
 	tool      string
@@ -139,7 +138,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	report := &Report{URL: o.URL, Counts: map[Result]int{OK: 0, Warn: 0, Fail: 0, Skip: 0}}
 	for _, c := range checks() {
-		f := e.make(limited, c)
+		f := e.examine(limited, c)
 		if ctx.Err() != nil {
 			return nil, errors.New("interrupted")
 		}
@@ -156,8 +155,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	return report, nil
 }
 
-// make makes one check, unless there is a reason not to.
-func (e *examination) make(ctx context.Context, c check) Finding {
+// examine makes one check, unless there is a reason not to.
+func (e *examination) examine(ctx context.Context, c check) Finding {
 	if c.token && e.Token == "" {
 		return Finding{Result: Skip, Seen: "needs a token: --token-file or --token-stdin"}
 	}

@@ -158,8 +158,8 @@ func preflightFrom(origin string) func(*examination, context.Context) Finding {
 		}
 		for _, name := range needed {
 			// "*" stands for every header but Authorization.
-			any := name != "authorization" && lists(a.header, "Access-Control-Allow-Headers", "*")
-			if !any && !lists(a.header, "Access-Control-Allow-Headers", name) {
+			star := name != "authorization" && lists(a.header, "Access-Control-Allow-Headers", "*")
+			if !star && !lists(a.header, "Access-Control-Allow-Headers", name) {
 				return fail("let Access-Control-Allow-Headers of the gateway through unchanged", "%s is not allowed", name)
 			}
 		}

@@ -249,11 +249,11 @@ const (
 func (e *examination) checkClock(context.Context) Finding {
 	gateway, err := skew(e.refusals[0].answer)
 	if err != nil {
-		return warn("let Envoy's Date header through", "the gateway's answer: %v", err)
+		return warn("let Envoy's Date header through", "an answer of the gateway: %v", err)
 	}
 	issuer, err := skew(e.issuerAt)
 	if err != nil {
-		return warn("let the issuer's Date header through", "the issuer's answer: %v", err)
+		return warn("let the issuer's Date header through", "an answer of the issuer: %v", err)
 	}
 	seen := fmt.Sprintf("against this machine: gateway %+.0f s, issuer %+.0f s", gateway.Seconds(), issuer.Seconds())
 	apart := (gateway - issuer).Abs()
@@ -272,7 +272,7 @@ func (e *examination) checkClock(context.Context) Finding {
 func skew(a answer) (time.Duration, error) {
 	said, err := http.ParseTime(a.header.Get("Date"))
 	if err != nil {
-		return 0, fmt.Errorf("Date is %.100q", a.header.Get("Date"))
+		return 0, fmt.Errorf("its Date is %.100q", a.header.Get("Date"))
 	}
 	// A cache sends on the date that it got (RFC 9111 §4.2.3).
 	if age, err := strconv.Atoi(a.header.Get("Age")); err == nil && age > 0 {
