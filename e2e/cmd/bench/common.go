@@ -39,8 +39,8 @@ func (c *common) prepare(ctx context.Context) (context.Context, context.CancelFu
 	return ctx, cancel, nil
 }
 
-// print writes the tables, after a line about the machine that they hold for.
-func print(tables ...*bench.Table) error {
+// show writes the tables, after a line about the machine that they hold for.
+func show(tables ...*bench.Table) error {
 	fmt.Printf("%s, %s/%s, %d CPUs, load %s\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), load())
 	for _, t := range tables {
 		if err := t.Print(os.Stdout); err != nil {

@@ -47,7 +47,7 @@ func (c *startCmd) Run(ctx context.Context) error {
 	table.Add("sandbox", "ms", took[stack.SandboxPart], nil)
 	table.Add("envoy", "ms", took[stack.Envoy], nil)
 	table.Add("whole gateway", "ms", took[whole], nil)
-	return print(table)
+	return show(table)
 }
 
 const whole = "whole"

@@ -27,8 +27,8 @@ type toolCmd struct {
 	Noop noopCmd `cmd:""`
 	Oidc oidcCmd `cmd:""`
 	Echo echoCmd `cmd:""`
-	Sdk  sdkCmd  `cmd:""`
-	Api  apiCmd  `cmd:""`
+	SDK  sdkCmd  `cmd:"" name:"sdk"`
+	API  apiCmd  `cmd:"" name:"api"`
 }
 
 // startTool runs one of them at the listener.

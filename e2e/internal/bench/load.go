@@ -32,6 +32,17 @@ func (r Run) MicrosPerCall(process int) float64 {
 	return float64(r.CPU[process].Nanoseconds()) / 1000 / float64(r.Calls)
 }
 
+// Plus adds a further run under the same load.
+func (r Run) Plus(more Run) Run {
+	sum := Run{Calls: r.Calls + more.Calls, Took: r.Took + more.Took, CPU: make([]time.Duration, len(more.CPU))}
+	copy(sum.CPU, r.CPU)
+	for i := range more.CPU {
+		sum.CPU[i] += more.CPU[i]
+	}
+	sum.Latencies = append(append(sum.Latencies, r.Latencies...), more.Latencies...)
+	return sum
+}
+
 // watch runs a load and adds what the processes spent meanwhile.
 func watch(pids []int, load func() (Run, error)) (Run, error) {
 	before := make([]time.Duration, len(pids))

@@ -82,6 +82,18 @@ func TestAFailedCallEndsTheMeasurement(t *testing.T) {
 	}
 }
 
+func TestRunsAddUp(t *testing.T) {
+	t.Parallel()
+	sum := Run{}.Plus(Run{Calls: 10, Took: time.Second, CPU: []time.Duration{time.Millisecond}}).
+		Plus(Run{Calls: 30, Took: time.Second, CPU: []time.Duration{3 * time.Millisecond}})
+	if got := sum.PerSecond(); got != 20 {
+		t.Errorf("PerSecond = %v, want 20", got)
+	}
+	if got := sum.MicrosPerCall(0); got != 100 {
+		t.Errorf("MicrosPerCall = %v, want 100", got)
+	}
+}
+
 func TestTheContextEndsAMeasurement(t *testing.T) {
 	t.Parallel()
 	over := errors.New("over")
@@ -141,8 +153,16 @@ func TestRSSSeesMemoryThatIsTouched(t *testing.T) {
 
 func TestLiveHeapComesFromWhenTheNextCollectionIsDue(t *testing.T) {
 	t.Parallel()
-	got := LiveHeap(map[string]float64{"go_memstats_next_gc_bytes": 50 << 20, "go_gc_gogc_percent": 400})
-	if got != 10<<20 {
-		t.Errorf("LiveHeap = %v, want 10 MiB", got)
+	metrics := func(next, limit float64) map[string]float64 {
+		return map[string]float64{"go_memstats_next_gc_bytes": next, "go_gc_gogc_percent": 400, "go_gc_gomemlimit_bytes": limit}
+	}
+	if got, err := LiveHeap(metrics(50, 256)); err != nil || got != 10 {
+		t.Errorf("LiveHeap = %v, %v, want 10", got, err)
+	}
+	if got, err := LiveHeap(metrics(240, 256)); err == nil {
+		t.Errorf("LiveHeap = %v although the memory limit decides", got)
+	}
+	if got, err := LiveHeap(nil); err == nil {
+		t.Errorf("LiveHeap = %v of no metrics", got)
 	}
 }

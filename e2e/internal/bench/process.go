@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -75,9 +76,18 @@ func Metrics(ctx context.Context, socket string) (map[string]float64, error) {
 
 // LiveHeap returns what the garbage collector of a Go process found alive when
 // it last ran, stacks and globals included, worked out from its metrics: the
-// next collection is due when that has grown by GOGC percent.
-func LiveHeap(metrics map[string]float64) float64 {
-	return metrics["go_memstats_next_gc_bytes"] / (1 + metrics["go_gc_gogc_percent"]/100)
+// next collection is due when that has grown by GOGC percent. It is an error
+// when GOMEMLIMIT makes the collection due earlier, which hides it.
+func LiveHeap(metrics map[string]float64) (float64, error) {
+	next, percent := metrics["go_memstats_next_gc_bytes"], metrics["go_gc_gogc_percent"]
+	if next == 0 || percent == 0 {
+		return 0, errors.New("the metrics do not say when the next garbage collection is due")
+	}
+	// The limit also covers what is not heap, and leaves a little room.
+	if limit := metrics["go_gc_gomemlimit_bytes"]; next > 0.9*limit {
+		return 0, fmt.Errorf("GOMEMLIMIT (%.0f MiB) decides when garbage is collected, so the live heap cannot be told: measure with less", limit/(1<<20))
+	}
+	return next / (1 + percent/100), nil
 }
 
 func unixTransport(socket string) *http.Transport {
