@@ -518,6 +518,9 @@ func FuzzVerify(f *testing.F) {
 	f.Add(strings.Repeat("a", verifier.MaxToken+1))
 	f.Fuzz(func(t *testing.T, raw string) {
 		_, err := v.Verify(context.Background(), raw)
+		if _, explained := v.Explain(context.Background(), raw, trail.New()); (explained == nil) != (err == nil) {
+			t.Fatalf("%q: explained as %v, verified as %v", raw, explained, err)
+		}
 		if raw == good {
 			return
 		}
