@@ -135,6 +135,35 @@ func (r *runner) children(t *testing.T) []string {
 	return found
 }
 
+// child is the process whose arguments contain mark.
+func (r *runner) child(t *testing.T, mark string) int {
+	t.Helper()
+	children := r.children(t)
+	for _, child := range children {
+		id, args, _ := strings.Cut(child, " ")
+		if strings.Contains(args, mark) {
+			pid, err := strconv.Atoi(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return pid
+		}
+	}
+	t.Fatalf("no %q among %v", mark, children)
+	return 0
+}
+
+// afterStart is what the runner, which has ended, said after it had started.
+func (r *runner) afterStart() []string {
+	lines := strings.Split(strings.TrimSuffix(r.stderr.String(), "\n"), "\n")
+	for i, line := range lines {
+		if strings.HasPrefix(line, "started in ") {
+			return lines[i+1:]
+		}
+	}
+	return lines
+}
+
 // nothingLeft checks that no process, no socket and no state is left.
 func (r *runner) nothingLeft(t *testing.T) {
 	t.Helper()
@@ -284,24 +313,38 @@ func TestDeadChildEndsTheRun(t *testing.T) {
 	t.Parallel()
 	r := startRunner(t, anyPort(t))
 	r.ready(t)
-	pid := 0
-	for _, child := range r.children(t) {
-		id, args, _ := strings.Cut(child, " ")
-		if strings.Contains(args, "/mcpbackend ") {
-			pid, _ = strconv.Atoi(id)
-		}
-	}
-	if pid == 0 {
-		t.Fatalf("no mcpbackend among %v", r.children(t))
-	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(r.child(t, "/mcpbackend "), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if code := r.end(t); code == 0 {
 		t.Error("exit status 0")
 	}
-	if !strings.Contains(r.stderr.String(), "mcpbackend stopped by itself (signal: killed)") {
-		t.Errorf("the death is not named: %s", r.stderr.String())
+	log := filepath.Join(r.state, strconv.Itoa(r.port), "logs", "mcpbackend.log")
+	want := "stack: mcpbackend stopped by itself (signal: killed); its log: " + log
+	if lines := r.afterStart(); len(lines) != 1 || lines[0] != want {
+		t.Errorf("the death takes %d lines: %q, want %q", len(lines), lines, want)
+	}
+	r.nothingLeft(t)
+	if data, err := os.ReadFile(log); err != nil || len(data) == 0 {
+		t.Errorf("the log that is named: %d bytes, %v", len(data), err)
+	}
+}
+
+// The janitor is part of the run: without it, a killed runner would leave
+// sockets behind, and the runner cleans up without it.
+func TestDeadJanitorEndsTheRun(t *testing.T) {
+	t.Parallel()
+	r := startRunner(t, anyPort(t))
+	r.ready(t)
+	if err := syscall.Kill(r.child(t, " janitor "), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if code := r.end(t); code == 0 {
+		t.Error("exit status 0")
+	}
+	want := "stack: janitor stopped by itself (signal: killed)"
+	if lines := r.afterStart(); len(lines) != 1 || lines[0] != want {
+		t.Errorf("the death takes %d lines: %q, want %q", len(lines), lines, want)
 	}
 	r.nothingLeft(t)
 }
@@ -323,16 +366,26 @@ func TestRunNeedsItsBinaries(t *testing.T) {
 
 func TestInterruptedStartLeavesNothing(t *testing.T) {
 	t.Parallel()
-	r := startRunner(t, anyPort(t))
-	eventually(t, 10*time.Second, func() string {
-		if len(r.children(t)) == 0 {
-			return "no children yet"
-		}
-		return ""
-	})
-	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
+	// The child whose appearance is the moment.
+	for _, moment := range []string{" janitor ", "/sandbox ", "/envoy "} {
+		t.Run(strings.Trim(moment, " /"), func(t *testing.T) {
+			t.Parallel()
+			r := startRunner(t, anyPort(t))
+			eventually(t, 30*time.Second, func() string {
+				for _, child := range r.children(t) {
+					if strings.Contains(child, moment) {
+						return ""
+					}
+				}
+				return "not yet"
+			})
+			if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if code := r.end(t); code != 0 {
+				t.Errorf("exit status %d: %s", code, r.stderr.String())
+			}
+			r.nothingLeft(t)
+		})
 	}
-	r.end(t)
-	r.nothingLeft(t)
 }

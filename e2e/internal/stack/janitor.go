@@ -13,8 +13,10 @@ import (
 // removes its sockets and state. It knows that the runner is gone when the
 // pipe between them closes, whatever the reason.
 type janitor struct {
-	cmd  *exec.Cmd
-	pipe io.Closer
+	pipe   io.Closer
+	done   chan struct{} // closed when it has been reaped
+	err    error         // how it ended; read only after done
+	wanted chan struct{} // closed by finish, so that a death can be told from an end
 }
 
 // startJanitor starts `stack janitor DIR...`, which removes the directories and
@@ -35,13 +37,19 @@ func startJanitor(binary string, paths ...string) (*janitor, error) {
 		write.Close()
 		return nil, fmt.Errorf("cannot start the janitor: %w", err)
 	}
-	return &janitor{cmd: cmd, pipe: write}, nil
+	j := &janitor{pipe: write, done: make(chan struct{}), wanted: make(chan struct{})}
+	go func() {
+		j.err = cmd.Wait()
+		close(j.done)
+	}()
+	return j, nil
 }
 
-// finish lets the janitor do its work and waits for it.
-func (j *janitor) finish() error {
+// finish lets the janitor do its work and waits for it; it is called once.
+func (j *janitor) finish() {
+	close(j.wanted)
 	j.pipe.Close()
-	return j.cmd.Wait()
+	<-j.done
 }
 
 // Janitor waits until the runner at the other end of in is gone, then removes
@@ -54,6 +62,10 @@ func Janitor(in io.Reader, paths []string) error {
 		}
 	}
 	_, _ = io.Copy(io.Discard, in)
+	return remove(paths)
+}
+
+func remove(paths []string) error {
 	var first error
 	for _, path := range paths {
 		if err := os.RemoveAll(path); err != nil && first == nil {

@@ -88,17 +88,15 @@ func (p *process) pid() int { return p.cmd.Process.Pid }
 // want marks the end of the child as ours.
 func (p *process) want() { p.wantOnce.Do(func() { close(p.wanted) }) }
 
-// died says how a child ended that nobody stopped.
-func (p *process) died() error {
+// died says how a child ended that nobody stopped, in one line.
+func (p *process) died() error { return deathOf(p.name, p.err) }
+
+func deathOf(name string, err error) error {
 	state := "exit status 0"
-	if p.err != nil {
-		state = p.err.Error()
+	if err != nil {
+		state = err.Error()
 	}
-	msg := fmt.Sprintf("%s stopped by itself (%s)", p.name, state)
-	if last := tail(p.log, 12); last != "" {
-		msg += "; its last lines:\n" + last
-	}
-	return fmt.Errorf("%s", msg)
+	return fmt.Errorf("%s stopped by itself (%s)", name, state)
 }
 
 // stop asks the child to end and kills its whole group when it does not.

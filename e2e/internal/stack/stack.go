@@ -149,13 +149,21 @@ func start(ctx context.Context, opts Options) (_ *Stack, err error) {
 			err = errors.Join(err, s.Stop())
 		}
 	}()
-	paths := []string{dir}
-	if opts.State != "" {
-		paths = append(paths, opts.State)
-	}
-	if s.janitor, err = startJanitor(filepath.Join(opts.Bin, "stack"), paths...); err != nil {
+	if s.janitor, err = startJanitor(filepath.Join(opts.Bin, "stack"), s.leftovers()...); err != nil {
 		return nil, err
 	}
+	go func() {
+		<-s.janitor.done
+		select {
+		case <-s.janitor.wanted:
+		default:
+			// Without it, a killed runner would leave its sockets behind.
+			select {
+			case s.dead <- deathOf("janitor", s.janitor.err):
+			default:
+			}
+		}
+	}()
 	for _, part := range parts {
 		if err := os.Mkdir(filepath.Join(dir, part), 0o700); err != nil {
 			return nil, err
@@ -266,6 +274,18 @@ func (s *Stack) Socket(owner, name string) string { return filepath.Join(s.Dir, 
 // LogFile returns the path of the log of a part.
 func (s *Stack) LogFile(part string) string { return filepath.Join(s.logs, part+".log") }
 
+// logHint says where a part's log is or, when it goes with the runtime
+// directory, how it ends.
+func (s *Stack) logHint(part string) string {
+	if s.opts.Logs != "" {
+		return "; its log: " + s.LogFile(part)
+	}
+	if last := tail(s.LogFile(part), 12); last != "" {
+		return "; its last lines:\n" + last
+	}
+	return ""
+}
+
 // environment is everything that a part finds in its environment.
 func (s *Stack) environment(part string) []string {
 	unix := func(owner, name string) string { return "unix:" + s.Socket(owner, name) }
@@ -317,6 +337,9 @@ func (s *Stack) render(ctx context.Context) error {
 	var problem strings.Builder
 	cmd.Stderr = &problem
 	bootstrap, err := cmd.Output()
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
 	if err != nil {
 		return fmt.Errorf("envoyconf render: %w\n%s", err, problem.String())
 	}
@@ -357,7 +380,7 @@ func (s *Stack) StartPart(part string) error {
 		case <-p.wanted:
 		default:
 			select {
-			case s.dead <- p.died():
+			case s.dead <- fmt.Errorf("%w%s", p.died(), s.logHint(part)):
 			default:
 			}
 		}
@@ -430,7 +453,7 @@ func (s *Stack) await(ctx context.Context, part string) error {
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return ctx.Err()
 			}
-			return fmt.Errorf("%s did not become ready: %w; its last lines:\n%s", part, last, tail(s.LogFile(part), 12))
+			return fmt.Errorf("%s did not become ready: %w%s", part, last, s.logHint(part))
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -474,7 +497,16 @@ func (s *Stack) Stop() error {
 	}
 	s.spawner.close()
 	if s.janitor != nil {
-		return s.janitor.finish()
+		s.janitor.finish()
 	}
-	return os.RemoveAll(s.Dir)
+	// The janitor may have been killed: nothing here depends on it.
+	return remove(s.leftovers())
+}
+
+// leftovers are the paths that must not outlive the stack.
+func (s *Stack) leftovers() []string {
+	if s.opts.State == "" {
+		return []string{s.Dir}
+	}
+	return []string{s.Dir, s.opts.State}
 }

@@ -136,7 +136,7 @@ func TestProcessStopsItsWholeGroup(t *testing.T) {
 	}
 }
 
-func TestDeathNamesTheLastLines(t *testing.T) {
+func TestDeathIsOneLine(t *testing.T) {
 	t.Parallel()
 	log := filepath.Join(t.TempDir(), "log")
 	s := newSpawner()
@@ -146,7 +146,24 @@ func TestDeathNamesTheLastLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-p.done
-	if got, want := p.died().Error(), "part stopped by itself (exit status 3); its last lines:\n  first\n  the reason"; got != want {
+	if got, want := p.died().Error(), "part stopped by itself (exit status 3)"; got != want {
 		t.Errorf("%q", got)
+	}
+}
+
+// A log that outlives the run is named; one that does not is shown.
+func TestLogHint(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "authz.log"), []byte("first\nthe reason\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kept := &Stack{logs: dir, opts: Options{Logs: dir}}
+	if got, want := kept.logHint(Authz), "; its log: "+filepath.Join(dir, "authz.log"); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	lost := &Stack{logs: dir}
+	if got, want := lost.logHint(Authz), "; its last lines:\n  first\n  the reason"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
