@@ -187,7 +187,17 @@ func (r *runner) nothingLeft(t *testing.T) {
 
 func TestRunPrintsCommandsThatWork(t *testing.T) {
 	t.Parallel()
-	r := startRunner(t, anyPort(t))
+	// A directory whose name a shell would take apart.
+	bin := filepath.Join(t.TempDir(), "it's a $HOME")
+	if err := os.Mkdir(bin, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"stack", "sandbox", "authz", "mcpbackend", "envoy", "envoyconf"} {
+		if err := os.Symlink(filepath.Join(binaries(t), name), filepath.Join(bin, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := startRunner(t, anyPort(t), "STACK_BIN="+bin)
 	r.ready(t)
 	greeting := strings.Join(r.lines, "\n")
 	if r.lines[0] != fmt.Sprintf("ready http://127.0.0.1:%d", r.port) {
@@ -387,5 +397,31 @@ func TestInterruptedStartLeavesNothing(t *testing.T) {
 			}
 			r.nothingLeft(t)
 		})
+	}
+}
+
+func TestWrongPortIsOneLine(t *testing.T) {
+	t.Parallel()
+	for _, port := range []string{"abc", "0", "65536", "80 80", ""} {
+		for _, command := range []string{"run", "token"} {
+			out, errs, err := runStack(t, t.TempDir(), command, "--port="+port)
+			if err == nil || out != "" || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "stack: ") ||
+				!strings.Contains(errs, fmt.Sprintf("--port: %q is not a port: choose a number from 1 to 65535", port)) {
+				t.Errorf("%s %q: %v, %q %q", command, port, err, out, errs)
+			}
+		}
+	}
+}
+
+func TestVersionIsOneLine(t *testing.T) {
+	t.Parallel()
+	bin := filepath.Join(t.TempDir(), "stack")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-ldflags", "-X main.version=v1.2.3-test", "-o", bin, "./cmd/stack")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	out, err := exec.CommandContext(t.Context(), bin, "--version").CombinedOutput()
+	if err != nil || string(out) != "v1.2.3-test\n" {
+		t.Errorf("%v %q", err, out)
 	}
 }

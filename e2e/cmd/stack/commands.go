@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/e2e/internal/stack"
@@ -41,28 +42,40 @@ func (p *place) resolve() error {
 	return nil
 }
 
+// port is a TCP port. Those below 1024 are left to the kernel, which may allow them.
+type port int
+
+func (p *port) UnmarshalText(text []byte) error {
+	n, err := strconv.Atoi(string(text))
+	if err != nil || n < 1 || n > 65535 {
+		return fmt.Errorf("%.20q is not a port: choose a number from 1 to 65535", text)
+	}
+	*p = port(n)
+	return nil
+}
+
+// quote makes s one word of a POSIX shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
 type runCmd struct {
 	place
-	Port        int           `env:"PORT" default:"8080" help:"Port of 127.0.0.1 on which the gateway listens."`
-	SandboxPort int           `env:"SANDBOX_PORT" default:"9090" help:"Port of the local NeonPanel; when it is taken, a free one."`
+	Port        port          `env:"PORT" default:"8080" help:"Port of 127.0.0.1 on which the gateway listens."`
+	SandboxPort port          `env:"SANDBOX_PORT" default:"9090" help:"Port of the local NeonPanel; when it is taken, a free one."`
 	Timeout     time.Duration `env:"STACK_TIMEOUT" default:"60s" help:"How long the start may take."`
 }
 
 func (c *runCmd) Run(ctx context.Context) error {
-	if c.Port < 1 || c.Port > 65535 {
-		return fmt.Errorf("--port: %d is not a port: choose one from 1024 to 65535", c.Port)
-	}
 	if err := c.resolve(); err != nil {
 		return err
 	}
-	dir := filepath.Join(c.State, strconv.Itoa(c.Port))
+	dir := filepath.Join(c.State, strconv.Itoa(int(c.Port)))
 	starting, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	began := time.Now()
 	s, err := stack.Start(starting, stack.Options{
 		Bin:         c.Bin,
-		Port:        c.Port,
-		SandboxPort: c.SandboxPort,
+		Port:        int(c.Port),
+		SandboxPort: int(c.SandboxPort),
 		Logs:        filepath.Join(dir, "logs"),
 		State:       filepath.Join(dir, "state.json"),
 		Env: map[string][]string{
@@ -106,7 +119,7 @@ func (c *runCmd) Run(ctx context.Context) error {
 // greet prints what a person needs first. The commands mint their own token,
 // so that they work whenever they are pasted.
 func (c *runCmd) greet(w io.Writer, s *stack.Stack, token string) {
-	mint := fmt.Sprintf("$(%s token --port %d)", filepath.Join(c.Bin, "stack"), c.Port)
+	mint := fmt.Sprintf("$(%s token --port %d)", quote(filepath.Join(c.Bin, "stack")), c.Port)
 	const headers = `-H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -H 'MCP-Protocol-Version: 2025-11-25'`
 	fmt.Fprintf(w, `ready %[1]s
 
@@ -132,7 +145,7 @@ Ctrl-C stops everything
 
 type tokenCmd struct {
 	place
-	Port    int    `env:"PORT" help:"Port of the gateway, when several run."`
+	Port    port   `env:"PORT" help:"Port of the gateway, when several run."`
 	Account string `help:"Whose token (default: seller-one@example.com)."`
 	Scope   string `help:"Scopes, separated by spaces (default: all)."`
 	TTL     string `name:"ttl" help:"How long it is valid, such as 90s (default: 1h)."`
@@ -143,7 +156,7 @@ func (c *tokenCmd) Run(ctx context.Context) error {
 	if err := c.resolve(); err != nil {
 		return err
 	}
-	state, err := stack.Find(c.State, c.Port)
+	state, err := stack.Find(c.State, int(c.Port))
 	if err != nil {
 		return err
 	}

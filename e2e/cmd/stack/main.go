@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -14,14 +15,15 @@ import (
 
 func main() {
 	var cli struct {
-		Run     runCmd     `cmd:"" help:"Start sandbox, authz, mcpbackend and Envoy in the foreground."`
-		Token   tokenCmd   `cmd:"" help:"Print a fresh access token of the running sandbox and nothing else."`
-		Janitor janitorCmd `cmd:"" hidden:""`
+		Run     runCmd           `cmd:"" help:"Start sandbox, authz, mcpbackend and Envoy in the foreground."`
+		Token   tokenCmd         `cmd:"" help:"Print a fresh access token of the running sandbox and nothing else."`
+		Janitor janitorCmd       `cmd:"" hidden:""`
+		Version kong.VersionFlag `help:"Print the version and exit."`
 	}
 	command := kong.Parse(&cli,
 		kong.Name("stack"),
 		kong.Description("Runs the NeonPanel MCP gateway on this machine, with a local NeonPanel behind it."),
-		kong.UsageOnError(),
+		kong.Vars{"version": versionName()},
 	)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -30,4 +32,14 @@ func main() {
 		fmt.Fprintln(os.Stderr, "stack:", err)
 		os.Exit(1)
 	}
+}
+
+// version is set by the linker.
+var version string
+
+func versionName() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
+		return info.Main.Version
+	}
+	return version
 }
