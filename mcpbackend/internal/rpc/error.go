@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -68,11 +69,13 @@ func orNull(id []byte) json.RawMessage {
 }
 
 func marshal(r response) []byte {
-	data, err := json.Marshal(r)
-	if err != nil {
+	var buf bytes.Buffer
+	encoder := json.NewEncoder(&buf)
+	encoder.SetEscapeHTML(false) // the id stays as it came
+	if encoder.Encode(r) != nil {
 		return []byte(`{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"Internal error."}}`)
 	}
-	return data
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 }
 
 // Write answers an HTTP request with a JSON-RPC body.

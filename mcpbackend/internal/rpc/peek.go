@@ -5,7 +5,11 @@
 package rpc
 
 import (
+	"bytes"
 	"errors"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/segmentio/encoding/json"
 )
@@ -24,7 +28,8 @@ const (
 // Message is what there is to know about a message before it is dispatched.
 type Message struct {
 	// ID is the id as it stood in the message; nil for notifications, and for
-	// ids that are neither a string nor a number.
+	// ids that are neither a string nor a number. It is there too when it is the
+	// reason to refuse the message.
 	ID json.RawMessage
 	// Method is empty for responses.
 	Method string
@@ -47,6 +52,9 @@ var (
 	ErrBatch = errors.New("batches are not supported; send one JSON-RPC message per request")
 	// ErrInvalid: the body is JSON but no JSON-RPC message (-32600).
 	ErrInvalid = errors.New(`the body is not a JSON-RPC 2.0 message; send {"jsonrpc":"2.0","id":1,"method":"…","params":{…}}`)
+	// ErrID: the id could not be given back as it came (JSON-RPC 2.0 §5), or is
+	// null, which MCP forbids for requests.
+	ErrID = errors.New(`"id" of a request must be a string, or an integer from -9007199254740991 to 9007199254740991 without fraction or exponent`)
 	// ErrParams: a tools/call without the name of a tool (-32602).
 	ErrParams = errors.New(`params of tools/call must be {"name":"…","arguments":{…}}`)
 )
@@ -90,8 +98,12 @@ func Peek(body []byte) (Message, error) {
 		return Message{}, ErrInvalid
 	}
 	m := Message{ID: id(e.ID)}
-	if e.Version != "2.0" || (m.ID == nil && e.ID != nil && string(e.ID) != "null") {
+	isNull := string(e.ID) == "null"
+	switch {
+	case e.Version != "2.0":
 		return m, ErrInvalid
+	case m.ID == nil && e.ID != nil && !isNull, m.ID != nil && !echoes(m.ID):
+		return m, ErrID
 	}
 	if e.Method == nil {
 		if m.ID == nil || (e.Result == nil && e.Error == nil) {
@@ -102,6 +114,9 @@ func Peek(body []byte) (Message, error) {
 	}
 	if _, err := json.Parse(e.Method, &m.Method, flags); err != nil || e.Method[0] != '"' {
 		return m, ErrInvalid
+	}
+	if isNull && !strings.HasPrefix(m.Method, "notifications/") {
+		return m, ErrID
 	}
 	if e.Params != nil && e.Params[0] != '{' {
 		// JSON-RPC also has positional parameters; MCP does not.
@@ -142,6 +157,26 @@ func id(raw json.RawMessage) json.RawMessage {
 		return raw
 	}
 	return nil
+}
+
+// maxInteger is the largest integer id: the SDK reads numbers as float64, which
+// holds no larger ones exactly (RFC 8259 §6).
+const maxInteger = 1<<53 - 1
+
+// echoes says whether the SDK gives an id back as it came. Otherwise the answer
+// would be one to another request, or to none.
+func echoes(id json.RawMessage) bool {
+	if id[0] != '"' {
+		n, err := strconv.ParseInt(string(id), 10, 64)
+		return err == nil && -maxInteger <= n && n <= maxInteger && string(id) != "-0"
+	}
+	if bytes.IndexByte(id, '\\') < 0 {
+		return true
+	}
+	// Half of a surrogate pair has no UTF-8 form.
+	var text string
+	_, err := json.Parse(id, &text, flags)
+	return err == nil && !strings.ContainsRune(text, utf8.RuneError)
 }
 
 // tooDeep says whether parsing would recurse further than the SDK allows. It

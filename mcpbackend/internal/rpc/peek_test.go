@@ -21,7 +21,7 @@ func TestPeek(t *testing.T) {
 		{body: `{"jsonrpc":"2.0","id":1,"method":"ping"}`, want: Message{ID: []byte("1"), Method: "ping"}},
 		{body: ` {"jsonrpc":"2.0","id":"a\"b","method":"ping"} `, want: Message{ID: []byte(`"a\"b"`), Method: "ping"}},
 		{body: `{"jsonrpc":"2.0","method":"notifications/initialized"}`, want: Message{Method: "notifications/initialized"}},
-		{body: `{"jsonrpc":"2.0","id":null,"method":"ping"}`, want: Message{Method: "ping"}},
+		{body: `{"jsonrpc":"2.0","id":null,"method":"notifications/initialized"}`, want: Message{Method: "notifications/initialized"}},
 		{body: `{"jsonrpc":"2.0","id":1,"result":{}}`, want: Message{ID: []byte("1"), Response: true}},
 		{body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}`, want: Message{ID: []byte("1"), Method: ToolsCall, Tool: "x"}},
 		{body: `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","name":"y"}}`, want: Message{ID: []byte("1"), Method: ToolsCall, Tool: "y"}},
@@ -38,7 +38,7 @@ func TestPeek(t *testing.T) {
 		{body: `{}`, err: ErrInvalid},
 		{body: `{"jsonrpc":"1.0","id":1,"method":"ping"}`, err: ErrInvalid},
 		{body: `{"jsonrpc":2.0,"id":1,"method":"ping"}`, err: ErrInvalid},
-		{body: `{"jsonrpc":"2.0","id":true,"method":"ping"}`, err: ErrInvalid},
+		{body: `{"jsonrpc":"2.0","id":true,"method":"ping"}`, err: ErrID},
 		{body: `{"jsonrpc":"2.0","id":1}`, err: ErrInvalid},
 		{body: `{"jsonrpc":"2.0","result":{}}`, err: ErrInvalid},
 		{body: `{"jsonrpc":"2.0","id":1,"method":null}`, err: ErrInvalid},
@@ -59,6 +59,72 @@ func TestPeek(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", tc.body, got, tc.want)
 		}
 	}
+}
+
+// TestIDs: an id passes when the SDK gives it back as it came, and is in the
+// error byte for byte when it does not pass.
+func TestIDs(t *testing.T) {
+	t.Parallel()
+	for id, passes := range map[string]bool{
+		`0`: true, `-1`: true, `9007199254740991`: true, `-9007199254740991`: true,
+		`""`: true, `"a"`: true, `"a<b"`: true, `"a\"b"`: true, `"\u00e9"`: true, `"\ud83d\ude00"`: true, `"9223372036854775808"`: true,
+		`9007199254740993`: false, `-9007199254740993`: false, `9223372036854775807`: false, `9223372036854775808`: false, `1e400`: false,
+		`-9223372036854775809`: false, `1.5`: false, `1.0`: false, `1e2`: false, `1E+2`: false, `-0`: false, `"<\ud800"`: false,
+		`null`: false, `true`: false, `{}`: false, `[1]`: false,
+	} {
+		body := []byte(`{"jsonrpc":"2.0","id":` + id + `,"method":"ping"}`)
+		m, err := Peek(body)
+		if !passes {
+			want := id
+			if id[0] != '"' && id[0] != '-' && (id[0] < '0' || id[0] > '9') {
+				want = "null"
+			}
+			answer := string(FromPeek(err).Body(m.ID))
+			if !errors.Is(err, ErrID) || !strings.HasPrefix(answer, `{"jsonrpc":"2.0","id":`+want+`,"error":{"code":-32600,`) {
+				t.Errorf("%s: %v, answered with %s", id, err, answer)
+			}
+			continue
+		}
+		if err != nil || string(m.ID) != id {
+			t.Errorf("%s: %v, %+v", id, err, m)
+			continue
+		}
+		if given, back := echo(t, body); given != back {
+			t.Errorf("%s is given back as %v", id, back)
+		}
+	}
+}
+
+// echo returns the id of a request and that of the SDK's answer to it.
+func echo(t *testing.T, body []byte) (given, back any) {
+	t.Helper()
+	decoded, err := jsonrpc.DecodeMessage(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := jsonrpc.EncodeMessage(&jsonrpc.Response{ID: decoded.(*jsonrpc.Request).ID, Result: []byte("{}")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(data []byte) any {
+		var v struct{ ID json.RawMessage }
+		if err := json.Unmarshal(data, &v); err != nil {
+			t.Fatal(err)
+		}
+		var text string
+		if v.ID[0] != '"' {
+			return string(v.ID)
+		}
+		if err := json.Unmarshal(v.ID, &text); err != nil {
+			t.Fatal(err)
+		}
+		return [1]string{text}
+	}
+	m, err := Peek(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read([]byte(`{"id":` + string(m.ID) + `}`)), read(answer)
 }
 
 // FuzzPeekAgreesWithTheSDK: a message that passes is the same message to the
@@ -96,6 +162,11 @@ func FuzzPeekAgreesWithTheSDK(f *testing.F) {
 		case *jsonrpc.Request:
 			if m.Response || d.Method != m.Method || d.IsCall() != m.Call() {
 				t.Fatalf("method %q and call %v to the SDK, %+v here", d.Method, d.IsCall(), m)
+			}
+			if m.Call() {
+				if given, back := echo(t, body); given != back {
+					t.Fatalf("the id %s is given back as %v", m.ID, back)
+				}
 			}
 			if m.Method != ToolsCall {
 				return

@@ -87,6 +87,9 @@ func TestLegacyMessagesAnswerBadInput(t *testing.T) {
 		{"malformed", "{", 400, "-32700"},
 		{"batch", "[" + call(1, "echo") + "]", 400, "-32600"},
 		{"no method", `{"jsonrpc":"2.0","id":1}`, 400, "-32600"},
+		{"id that no int64 holds", `{"jsonrpc":"2.0","id":9223372036854775808,"method":"ping"}`, 400, `"id":9223372036854775808,"error":{"code":-32600`},
+		{"id with a fraction", `{"jsonrpc":"2.0","id":1.5,"method":"ping"}`, 400, `"id":1.5,"error":{"code":-32600`},
+		{"id is null", `{"jsonrpc":"2.0","id":null,"method":"ping"}`, 400, "-32600"},
 		{"call without name", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}`, 400, "-32602"},
 	} {
 		if status, body := post(t, as(alice), s.endpoint, tc.body); status != tc.status || !strings.Contains(body, tc.says) {
