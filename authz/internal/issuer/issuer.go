@@ -26,7 +26,11 @@ type Config struct {
 	// may be of another origin.
 	JWKSURL          string
 	IntrospectionURL string
-	Client           *upstream.Client
+	// NeedsKeys and NeedsIntrospection say which endpoints are used. A document
+	// that names one of these where it may not be is not taken.
+	NeedsKeys          bool
+	NeedsIntrospection bool
+	Client             *upstream.Client
 	// Refresh is the time between two fetches; Timeout bounds one.
 	Refresh time.Duration
 	Timeout time.Duration
@@ -47,13 +51,22 @@ type Issuer struct {
 	// preference.
 	documents [2]source
 	known     chan struct{} // closed with the first document
-	first     sync.Once
+
+	// taking is held while a document is compared with those in force.
+	taking sync.Mutex
+	first  bool // a document has been in force
 }
 
 type source struct {
-	url  string
-	last atomic.Pointer[document]
+	url   string
+	last  atomic.Pointer[document]
+	fault atomic.Pointer[error] // of the last fetch; nil if it was good
 }
+
+// refused marks a document that arrived and cannot be used.
+type refused struct{ error }
+
+func (r refused) Unwrap() error { return r.error }
 
 type document struct {
 	raw              []byte
@@ -132,7 +145,8 @@ func (i *Issuer) WaitKeysKnown(ctx context.Context) {
 }
 
 // Refresh fetches both documents side by side, each in force as soon as it is
-// in, and reports whether at least one was good.
+// in, and reports whether that will do for a while: at least one was good,
+// none had to be refused, and every endpoint that is needed is known.
 func (i *Issuer) Refresh(ctx context.Context) bool {
 	var errs [2]error
 	var took [2]time.Duration
@@ -141,6 +155,9 @@ func (i *Issuer) Refresh(ctx context.Context) bool {
 		both.Go(func() {
 			began := time.Now()
 			errs[at] = i.fetch(ctx, &i.documents[at])
+			if ctx.Err() == nil {
+				i.documents[at].remember(errs[at])
+			}
 			took[at] = time.Since(began)
 		})
 	}
@@ -155,7 +172,44 @@ func (i *Issuer) Refresh(ctx context.Context) bool {
 			i.config.Fetched(took[at], err)
 		}
 	}
-	return errs[0] == nil || errs[1] == nil
+	for _, err := range errs {
+		if errors.As(err, new(refused)) {
+			return false
+		}
+	}
+	return (errs[0] == nil || errs[1] == nil) && i.complete(i.inForce()) == nil
+}
+
+// pair is the documents of RFC 8414 and of OpenID Connect; nil if not known.
+type pair [2]*document
+
+func (i *Issuer) inForce() (p pair) {
+	for at := range p {
+		p[at] = i.documents[at].last.Load()
+	}
+	return p
+}
+
+// complete is nil when the documents name every endpoint that is needed.
+func (i *Issuer) complete(p pair) error {
+	var faults []error
+	if i.config.NeedsKeys {
+		_, err := i.findKeys(p)
+		faults = append(faults, err)
+	}
+	if i.config.NeedsIntrospection {
+		_, err := i.findIntrospection(p)
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+func (s *source) remember(err error) {
+	if err == nil {
+		s.fault.Store(nil)
+		return
+	}
+	s.fault.Store(&err)
 }
 
 func (i *Issuer) fetch(ctx context.Context, s *source) error {
@@ -166,15 +220,42 @@ func (i *Issuer) fetch(ctx context.Context, s *source) error {
 		return fmt.Errorf("%s: %w", s.url, err)
 	}
 	next, err := i.parse(raw)
-	if err != nil {
-		return fmt.Errorf("%s: %w", s.url, err)
+	if err == nil {
+		err = i.take(s, next)
 	}
-	before := i.JWKSURL()
+	if err != nil {
+		return refused{fmt.Errorf("%s: %w", s.url, err)}
+	}
+	return nil
+}
+
+// take puts a document in force, unless an endpoint that is needed and known
+// would be lost by that.
+func (i *Issuer) take(s *source, next *document) error {
+	i.taking.Lock()
+	defer i.taking.Unlock()
+	before := i.inForce()
+	after := before
+	for at := range i.documents {
+		if s == &i.documents[at] {
+			after[at] = next
+		}
+	}
+	if i.complete(before) == nil {
+		if err := i.complete(after); err != nil {
+			return err
+		}
+	}
 	s.last.Store(next)
-	if i.config.Moved != nil && before != "" && i.JWKSURL() != before {
+	// The fetch of the first keys needs no waking: it waits for the first
+	// document.
+	if i.config.Moved != nil && i.first && i.JWKSURL() != i.jwksURL(before) {
 		i.config.Moved()
 	}
-	i.first.Do(func() { close(i.known) })
+	if !i.first {
+		i.first = true
+		close(i.known)
+	}
 	return nil
 }
 
@@ -193,10 +274,20 @@ func (i *Issuer) parse(raw []byte) (*document, error) {
 		return nil, fmt.Errorf("is of issuer %.200q, not of %q: NEONPANEL_ISSUER must be exactly what the server calls itself", issuer, i.config.Issuer)
 	}
 	d := &document{raw: raw}
-	if d.jwksURL, err = endpoint(object, "jwks_uri"); err != nil {
+	if d.jwksURL, err = endpoint(object, jwksMember.name); err != nil {
 		return nil, err
 	}
-	if d.introspectionURL, err = endpoint(object, "introspection_endpoint"); err != nil {
+	if d.introspectionURL, err = endpoint(object, introspectionMember.name); err != nil {
+		return nil, err
+	}
+	var foreign []error
+	if i.config.NeedsKeys && i.config.JWKSURL == "" {
+		foreign = append(foreign, i.own(jwksMember, d.jwksURL))
+	}
+	if i.config.NeedsIntrospection && i.config.IntrospectionURL == "" {
+		foreign = append(foreign, i.own(introspectionMember, d.introspectionURL))
+	}
+	if err := errors.Join(foreign...); err != nil {
 		return nil, err
 	}
 	if scopes := object.Get("scopes_supported"); scopes != nil {
@@ -224,7 +315,7 @@ func endpoint(object strictjson.Object, name string) (string, error) {
 
 // FetchKeys gets the issuer's JWK Set document.
 func (i *Issuer) FetchKeys(ctx context.Context) ([]byte, error) {
-	address, err := i.find("jwks_uri", "AUTHZ_JWKS_URL", i.config.JWKSURL, func(d *document) string { return d.jwksURL })
+	address, err := i.findKeys(i.inForce())
 	if err != nil {
 		return nil, err
 	}
@@ -236,20 +327,44 @@ func (i *Issuer) FetchKeys(ctx context.Context) ([]byte, error) {
 }
 
 // FindIntrospection is IntrospectionURL with the reason why there is none.
-func (i *Issuer) FindIntrospection() (string, error) {
-	return i.find("introspection_endpoint", "AUTHZ_INTROSPECTION_URL", i.config.IntrospectionURL, func(d *document) string { return d.introspectionURL })
+func (i *Issuer) FindIntrospection() (string, error) { return i.findIntrospection(i.inForce()) }
+
+func (i *Issuer) findIntrospection(p pair) (string, error) {
+	return i.find(p, introspectionMember, i.config.IntrospectionURL, func(d *document) string { return d.introspectionURL })
 }
 
-// find is an endpoint in force. One that was found rather than set must share
-// the issuer's origin: who can alter the document must not be able to send
+func (i *Issuer) findKeys(p pair) (string, error) {
+	return i.find(p, jwksMember, i.config.JWKSURL, func(d *document) string { return d.jwksURL })
+}
+
+// member is an endpoint in the metadata and the setting that replaces it.
+type member struct{ name, setting string }
+
+var (
+	jwksMember          = member{"jwks_uri", "AUTHZ_JWKS_URL"}
+	introspectionMember = member{"introspection_endpoint", "AUTHZ_INTROSPECTION_URL"}
+)
+
+// own judges an endpoint that was found rather than set: it must share the
+// issuer's origin, for who can alter the document must not be able to send
 // tokens or trust elsewhere.
-func (i *Issuer) find(member, setting, set string, of func(*document) string) (string, error) {
+func (i *Issuer) own(m member, address string) error {
+	if address == "" {
+		return nil
+	}
+	if u, err := url.Parse(address); err != nil || upstream.Origin(u) != i.origin {
+		return fmt.Errorf("%s is of another origin than the issuer: set %s if that is meant", m.name, m.setting)
+	}
+	return nil
+}
+
+// find is an endpoint: the one that is set, or else that of the documents.
+func (i *Issuer) find(p pair, m member, set string, of func(*document) string) (string, error) {
 	if set != "" {
 		return set, nil
 	}
 	known := false
-	for at := range i.documents {
-		d := i.documents[at].last.Load()
+	for _, d := range p {
 		if d == nil {
 			continue
 		}
@@ -258,20 +373,39 @@ func (i *Issuer) find(member, setting, set string, of func(*document) string) (s
 		if address == "" {
 			continue
 		}
-		if u, err := url.Parse(address); err != nil || upstream.Origin(u) != i.origin {
-			return "", fmt.Errorf("%s is of another origin than the issuer: set %s if that is meant", member, setting)
+		if err := i.own(m, address); err != nil {
+			return "", err
 		}
 		return address, nil
 	}
 	if !known {
-		return "", errors.New("the issuer's metadata is not known yet")
+		return "", i.Unknown()
 	}
-	return "", fmt.Errorf("the issuer's metadata has no %s: set %s", member, setting)
+	return "", fmt.Errorf("the issuer's metadata has no %s: set %s", m.name, m.setting)
+}
+
+// Unknown says why no metadata is known yet; nil when some is.
+func (i *Issuer) Unknown() error {
+	if _, known := i.Raw(); known {
+		return nil
+	}
+	var faults []error
+	for at := range i.documents {
+		if fault := i.documents[at].fault.Load(); fault != nil {
+			faults = append(faults, *fault)
+		}
+	}
+	if len(faults) == 0 {
+		return errors.New("the issuer's metadata has not been fetched yet")
+	}
+	return fmt.Errorf("the issuer's metadata has not been fetched yet: %w", errors.Join(faults...))
 }
 
 // JWKSURL is where the keys are; empty if not known.
-func (i *Issuer) JWKSURL() string {
-	address, _ := i.find("jwks_uri", "AUTHZ_JWKS_URL", i.config.JWKSURL, func(d *document) string { return d.jwksURL })
+func (i *Issuer) JWKSURL() string { return i.jwksURL(i.inForce()) }
+
+func (i *Issuer) jwksURL(p pair) string {
+	address, _ := i.findKeys(p)
 	return address
 }
 

@@ -29,7 +29,7 @@ func run(t *testing.T, prepare func(*issuertest.Server, *issuer.Config), test fu
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server := issuertest.StartInMemory(t)
-		config := issuer.Config{Issuer: server.Issuer, Client: upstream.New(server.Transport), Refresh: refresh, Timeout: 3 * time.Second}
+		config := issuer.Config{Issuer: server.Issuer, NeedsKeys: true, Client: upstream.New(server.Transport), Refresh: refresh, Timeout: 3 * time.Second}
 		prepare(server, &config)
 		i, err := issuer.New(config)
 		if err != nil {
@@ -150,6 +150,8 @@ func TestBadDocumentsNeverReplaceAGoodOne(t *testing.T) {
 		"issuer twice":                     issuertest.JSON(`{"issuer":"http://evil.example","issuer":"http://127.0.0.1","jwks_uri":"http://127.0.0.1/bad"}`),
 		"jwks_uri not a string":            with("jwks_uri", []string{}),
 		"jwks_uri in plain HTTP elsewhere": with("jwks_uri", "http://my.example.com/bad"),
+		"jwks_uri of another origin":       with("jwks_uri", "https://evil.example/bad"),
+		"jwks_uri gone":                    document(map[string]any{"issuer": "http://127.0.0.1"}),
 		"introspection with user":          with("introspection_endpoint", "https://u:p@x.example/"),
 		"scopes_supported not a list":      with("scopes_supported", "a b"),
 		"over 1 MiB":                       with("x", strings.Repeat("x", 1<<20)),
@@ -166,6 +168,9 @@ func TestBadDocumentsNeverReplaceAGoodOne(t *testing.T) {
 				if i.JWKSURL() != "http://127.0.0.1/good" {
 					t.Error(i.JWKSURL())
 				}
+				if raw, _ := i.Raw(); string(raw) != issuertest.Encode(good) {
+					t.Errorf("the document shown is %s", raw)
+				}
 				if server.Calls(issuertest.PathOAuth) < 2 {
 					t.Error("not asked again")
 				}
@@ -178,8 +183,14 @@ func TestEndpointsOfAnotherOriginMustBeSetByName(t *testing.T) {
 	elsewhere := document(map[string]any{
 		"issuer": "http://127.0.0.1", "jwks_uri": "https://evil.example/k", "introspection_endpoint": "http://127.0.0.1:8080/i",
 	})
-	run(t, func(server *issuertest.Server, _ *issuer.Config) { server.Serve(issuertest.PathOAuth, elsewhere) },
+	run(t, func(server *issuertest.Server, config *issuer.Config) {
+		config.NeedsIntrospection = true
+		server.Serve(issuertest.PathOAuth, elsewhere)
+	},
 		func(t *testing.T, _ *issuertest.Server, i *issuer.Issuer) {
+			if raw, known := i.Raw(); known {
+				t.Errorf("shown: %s", raw)
+			}
 			if i.JWKSURL() != "" || i.IntrospectionURL() != "" {
 				t.Error(i.JWKSURL(), i.IntrospectionURL())
 			}
@@ -190,6 +201,85 @@ func TestEndpointsOfAnotherOriginMustBeSetByName(t *testing.T) {
 				t.Error(err)
 			}
 		})
+}
+
+// An endpoint that is not used, or replaced by a setting, may be anywhere.
+func TestOnlyEndpointsInUseAreJudged(t *testing.T) {
+	elsewhere := map[string]any{
+		"issuer": "http://127.0.0.1", "jwks_uri": "https://evil.example/k", "introspection_endpoint": "https://evil.example/i",
+	}
+	for name, change := range map[string]func(*issuer.Config){
+		"unused": func(c *issuer.Config) { c.NeedsKeys = false },
+		"set by name": func(c *issuer.Config) {
+			c.NeedsIntrospection = true
+			c.JWKSURL, c.IntrospectionURL = "https://named.example/k", "https://named.example/i"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(server *issuertest.Server, config *issuer.Config) {
+				change(config)
+				server.Serve(issuertest.PathOAuth, document(elsewhere))
+			}, func(t *testing.T, server *issuertest.Server, i *issuer.Issuer) {
+				if raw, _ := i.Raw(); string(raw) != issuertest.Encode(elsewhere) {
+					t.Errorf("not taken; the document shown is %q", raw)
+				}
+				time.Sleep(refresh / 2)
+				if calls := server.Calls(issuertest.PathOAuth); calls != 1 {
+					t.Errorf("%d calls, want none before the refresh", calls)
+				}
+			})
+		})
+	}
+}
+
+// A document that cannot be used is a failure: asking again does not wait for
+// the refresh.
+func TestDocumentsThatCannotBeUsedAreRetriedSoon(t *testing.T) {
+	good := map[string]any{"issuer": "http://127.0.0.1", "jwks_uri": "http://127.0.0.1/k", "introspection_endpoint": "http://127.0.0.1/i", "n": 2}
+	for name, bad := range map[string]map[string]any{
+		"keys elsewhere":          {"issuer": "http://127.0.0.1", "jwks_uri": "https://evil.example/k", "introspection_endpoint": "http://127.0.0.1/i"},
+		"introspection elsewhere": {"issuer": "http://127.0.0.1", "jwks_uri": "http://127.0.0.1/k", "introspection_endpoint": "https://evil.example/i"},
+		"no keys":                 {"issuer": "http://127.0.0.1", "introspection_endpoint": "http://127.0.0.1/i"},
+		"another issuer":          {"issuer": "http://127.0.0.2", "jwks_uri": "http://127.0.0.1/k"},
+	} {
+		for other, openID := range map[string]http.HandlerFunc{"alone": issuertest.Status(404), "beside a good one": document(good)} {
+			if name == "no keys" && other != "alone" {
+				continue // the two together are complete
+			}
+			t.Run(name+" "+other, func(t *testing.T) {
+				run(t, func(server *issuertest.Server, config *issuer.Config) {
+					config.NeedsIntrospection, config.Refresh = true, time.Hour
+					server.Serve(issuertest.PathOAuth, document(bad))
+					server.Serve(issuertest.PathOpenID, openID)
+				}, func(t *testing.T, server *issuertest.Server, i *issuer.Issuer) {
+					time.Sleep(10 * time.Minute)
+					if calls := server.Calls(issuertest.PathOAuth); calls > 40 {
+						t.Errorf("%d calls in 10 minutes", calls)
+					}
+					server.Serve(issuertest.PathOAuth, document(good))
+					time.Sleep(31 * time.Second)
+					if raw, _ := i.Raw(); string(raw) != issuertest.Encode(good) {
+						t.Errorf("half a minute after the document was repaired: %q", raw)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestUnknownMetadataSaysWhy(t *testing.T) {
+	run(t, func(server *issuertest.Server, _ *issuer.Config) {
+		server.Serve(issuertest.PathOAuth, document(map[string]any{"issuer": "http://127.0.0.1", "jwks_uri": "https://evil.example/k"}))
+	}, func(t *testing.T, server *issuertest.Server, i *issuer.Issuer) {
+		if err := i.Unknown(); err == nil || !strings.Contains(err.Error(), "set AUTHZ_JWKS_URL") {
+			t.Error(err)
+		}
+		server.Serve(issuertest.PathOAuth, document(map[string]any{"issuer": "http://127.0.0.1", "jwks_uri": "http://127.0.0.1/k"}))
+		time.Sleep(refresh)
+		if err := i.Unknown(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestEndpointsSetByNameNeedNoMetadata(t *testing.T) {

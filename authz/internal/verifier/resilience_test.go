@@ -128,6 +128,53 @@ func TestStartWhileTheIssuerIsDown(t *testing.T) {
 	})
 }
 
+func TestMetadataThatSendsTheKeysElsewhereOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := issuertest.StartInMemory(t)
+		server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signer)))
+		good := server.Handler(issuertest.PathOAuth)
+		bad := issuertest.JSON(issuertest.Encode(map[string]any{"issuer": server.Issuer, "jwks_uri": "https://keys.evil.example/jwks"}))
+		server.Serve(issuertest.PathOAuth, bad)
+		v := start(t, server, nil)
+		synctest.Wait()
+		if err := v.Ready(); err == nil || !strings.Contains(err.Error(), "AUTHZ_JWKS_URL") {
+			t.Error("ready with keys of another origin, or no word about it:", err)
+		}
+		if raw, known := v.Metadata().Raw(); known {
+			t.Errorf("shown: %s", raw)
+		}
+		server.Serve(issuertest.PathOAuth, good)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if err := v.Ready(); err != nil {
+			t.Error("a second after the document was repaired:", err)
+		}
+		server.Serve(issuertest.PathOAuth, bad)
+		time.Sleep(time.Hour)
+		if v.Metadata().JWKSURL() != server.Issuer+issuertest.PathJWKS {
+			t.Error("keys are at", v.Metadata().JWKSURL())
+		}
+		if _, err := v.Verify(t.Context(), sign(server.Issuer, nil)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// AUTHZ_KEYS_REFRESH is of keys and metadata.
+func TestMetadataIsRefreshedWithTheKeys(t *testing.T) {
+	inBubble(t, func(o *verifier.Options) { o.KeysRefresh = time.Minute }, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		server.Serve(issuertest.PathOAuth, issuertest.JSON(issuertest.Encode(map[string]any{
+			"issuer": server.Issuer, "jwks_uri": server.Issuer + issuertest.PathJWKS, "scopes_supported": []string{"new"},
+		})))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if scopes := v.Metadata().ScopesSupported(); len(scopes) != 1 || scopes[0] != "new" {
+			t.Error(scopes)
+		}
+	})
+}
+
 // The keys follow the metadata at once, not at the next retry.
 func TestReadyAsSoonAsMetadataAndKeysAreIn(t *testing.T) {
 	t.Parallel()

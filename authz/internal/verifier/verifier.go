@@ -32,7 +32,6 @@ const MaxToken = 8 << 10
 // What the options do not set.
 const (
 	fetchTimeout         = 3 * time.Second
-	metadataRefresh      = 15 * time.Minute
 	unknownKeyWait       = 1500 * time.Millisecond
 	introspectionTimeout = 1500 * time.Millisecond
 	refusedTTL           = 5 * time.Second
@@ -78,14 +77,16 @@ func New(options Options) (*Verifier, error) {
 
 	var err error
 	if v.issuer, err = issuer.New(issuer.Config{
-		Issuer:           options.Issuer,
-		JWKSURL:          options.JWKSURL,
-		IntrospectionURL: options.IntrospectionURL,
-		Client:           v.client,
-		Refresh:          metadataRefresh,
-		Timeout:          fetchTimeout,
-		Fetched:          v.metadataFetched,
-		Moved:            func() { v.keys.Refresh() },
+		Issuer:             options.Issuer,
+		JWKSURL:            options.JWKSURL,
+		IntrospectionURL:   options.IntrospectionURL,
+		Client:             v.client,
+		NeedsKeys:          options.Mode != Opaque,
+		NeedsIntrospection: options.IntrospectionClientID != "",
+		Refresh:            options.KeysRefresh,
+		Timeout:            fetchTimeout,
+		Fetched:            v.metadataFetched,
+		Moved:              func() { v.keys.Refresh() },
 	}); err != nil {
 		faults = append(faults, err)
 	}
@@ -165,8 +166,8 @@ func (v *Verifier) Ready() error {
 	if keys, _ := v.keys.Loaded(); keys > 0 {
 		return nil
 	}
-	if _, known := v.issuer.Raw(); !known && v.options.JWKSURL == "" {
-		return errors.New("the issuer's metadata has not been fetched yet")
+	if err := v.issuer.Unknown(); err != nil && v.options.JWKSURL == "" {
+		return err
 	}
 	return errors.New("the issuer's keys have not been fetched yet")
 }
