@@ -72,7 +72,7 @@ func New(o Options) (*Provider, error) {
 		AuthorizeCodeLifespan:       codeLifetime,
 		RefreshTokenLifespan:        refreshLifetime,
 		RefreshTokenScopes:          []string{}, // no special scope needed
-		EnforcePKCEForPublicClients: true,
+		EnforcePKCE:                 true,
 		ScopeStrategy:               fosite.ExactScopeStrategy,
 		ClientSecretsHasher:         secrets{},
 		OmitRedirectScopeParam:      true,

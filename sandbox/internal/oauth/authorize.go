@@ -151,9 +151,10 @@ func (s *server) examine(f *flow) *grant.Error {
 		return bad("invalid_request", "response_mode must be query.")
 	}
 
-	// RFC 7636 §4.4.1. Public clients cannot do without (RFC 9700 §2.1.1).
+	// RFC 7636 §4.4.1. No client does without, whether it has a secret or not
+	// (OAuth 2.1 §7.5.2, MCP 2026-07-28 authorization).
 	switch method := p.Get("code_challenge_method"); {
-	case !p.Has("code_challenge") && (f.client.Public() || method != ""):
+	case !p.Has("code_challenge"):
 		return bad("invalid_request", "code_challenge is missing: PKCE with S256 is required.")
 	case p.Has("code_challenge") && method != "S256":
 		return bad("invalid_request", "code_challenge_method must be S256.")
