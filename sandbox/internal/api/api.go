@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/neonpanel/mcp-gateway/sandbox/internal/journal"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/ledger"
 )
 
@@ -142,14 +143,23 @@ func (s *server) routes() {
 	for path, methods := range allowed {
 		s.mux.Handle(path, s.handle(func(x *exchange) (any, error) { return nil, methodNotAllowed(x.r, methods) }))
 	}
-	s.mux.Handle("/", s.handle(func(x *exchange) (any, error) { return nil, routeNotFound(x.r) }))
+	s.mux.Handle("/", s.unknown())
+}
+
+// unknown answers where no route is.
+func (s *server) unknown() http.Handler {
+	refuse := s.handle(func(x *exchange) (any, error) { return nil, routeNotFound(x.r) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		journal.Unknown(r.Context())
+		refuse.ServeHTTP(w, r)
+	})
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	if strings.Contains(path, "//") || strings.Contains(path, "/./") || strings.Contains(path, "/../") || strings.HasSuffix(path, "/.") || strings.HasSuffix(path, "/..") {
 		// ServeMux would redirect to the cleaned path; Laravel finds no route.
-		s.handle(func(x *exchange) (any, error) { return nil, routeNotFound(x.r) }).ServeHTTP(w, r)
+		s.unknown().ServeHTTP(w, r)
 		return
 	}
 	if len(path) > 1 && strings.HasSuffix(path, "/") {

@@ -88,13 +88,33 @@ func Note(ctx context.Context, change func(*Entry)) {
 	}
 }
 
+// longestUnknown is how much of a path is kept that no route has: enough to see
+// what a client meant, too little for a token that it put there.
+const longestUnknown = 64
+
+// Unknown marks the request as one that no route serves.
+func Unknown(ctx context.Context) {
+	Note(ctx, func(e *Entry) { e.Path = short(e.Path, longestUnknown) })
+}
+
+// Only the API has paths that are longer: names and identifiers, none of which
+// is longer than a UUID.
+var longPath = regexp.MustCompile(`^/api/v1(/[A-Za-z0-9_-]{1,36}){1,8}/?$`)
+
+func pathOf(path string) string {
+	if longPath.MatchString(path) {
+		return path
+	}
+	return short(path, longestUnknown)
+}
+
 // Handler records every request to next.
 func (j *Journal) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e := &Entry{
 			Time:      j.now().UTC(),
 			Method:    short(r.Method, 16),
-			Path:      short(r.URL.Path, 512),
+			Path:      pathOf(r.URL.Path),
 			UserAgent: short(r.UserAgent(), 256),
 			Event:     eventOf(r.URL.Path),
 			QueryKeys: queryKeys(r),

@@ -105,8 +105,41 @@ func TestBounds(t *testing.T) {
 	if len(got) != 2 || got[0].Seq != 4 || got[1].Seq != 5 {
 		t.Errorf("got %d entries, the first is %d", len(got), got[0].Seq)
 	}
-	if len(got[0].Path) > 512 || len(got[0].UserAgent) > 256 {
+	if len(got[0].Path) > 64 || len(got[0].UserAgent) > 256 {
 		t.Errorf("path of %d, user agent of %d bytes", len(got[0].Path), len(got[0].UserAgent))
+	}
+}
+
+// A token in a path is cut, whatever the rest of the path looks like; the paths
+// of the API are kept whole.
+func TestPathsOfUnknownRoutesAreCut(t *testing.T) {
+	t.Parallel()
+	const uuid = "0198c7f2-4d1e-7c3a-9b5f-2a6d8e1c4b70"
+	known := "/api/v1/companies/" + uuid + "/import/vendor_invoice/status/" + uuid
+	secret := strings.Repeat("eyJhbGciOiJFUzI1NiJ9.", 20)
+	var log bytes.Buffer
+	j := journal.New(100, time.Now, slog.New(slog.NewJSONHandler(&log, nil)))
+	h := j.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/api/v1/nowhere/") {
+			journal.Unknown(r.Context())
+		}
+	}))
+	for _, path := range []string{
+		"/" + secret, "/oauth2/register/" + secret, "/.well-known/" + secret, "/api/v1/" + secret, "/api/v1/companies/" + uuid + "/bills/" + secret,
+		"/api/v1/nowhere/" + uuid + "/" + uuid,
+	} {
+		ask(h, "GET", path)
+		entries := j.Entries()
+		if got := entries[len(entries)-1].Path; got != path[:64] {
+			t.Errorf("%s is kept as %s", path, got)
+		}
+		if strings.Contains(log.String(), path) {
+			t.Errorf("the log holds %s", path)
+		}
+	}
+	ask(h, "GET", known)
+	if entries := j.Entries(); entries[len(entries)-1].Path != known {
+		t.Errorf("%s is kept as %s", known, entries[len(entries)-1].Path)
 	}
 }
 
