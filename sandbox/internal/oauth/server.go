@@ -256,7 +256,7 @@ func (s *server) noteForm(r *http.Request) {
 // refuse sends an OAuth error as JSON (RFC 6749 §5.2).
 func (s *server) refuse(w http.ResponseWriter, r *http.Request, e *grant.Error) {
 	journal.Note(r.Context(), func(entry *journal.Entry) { entry.Error = e.Code })
-	if _, _, basic := r.BasicAuth(); basic && e.Status == http.StatusUnauthorized {
+	if _, _, basic := r.BasicAuth(); basic && e.Status == http.StatusUnauthorized && w.Header().Get("WWW-Authenticate") == "" {
 		w.Header().Set("WWW-Authenticate", `Basic realm="neonpanel"`)
 	}
 	writeError(w, e.Status, e.Code, e.Description)

@@ -110,6 +110,7 @@ func TestManageRegistration(t *testing.T) {
 		"no token":        manage(http.MethodGet, mine, ""),
 		"another's token": manage(http.MethodGet, mine, "Bearer "+foreign.token),
 		"another scheme":  manage(http.MethodDelete, mine, "Basic "+mine.token),
+		"a Basic pair":    manage(http.MethodDelete, mine, basic(mine.id, mine.token)[1]),
 		"unknown client":  do(t, plain(), request(t, http.MethodGet, s.issuer+"/oauth2/register/nobody", "", "Authorization", "Bearer "+mine.token)),
 		"permanent one":   do(t, plain(), request(t, http.MethodDelete, s.issuer+"/oauth2/register/neonpanel-sandbox", "", "Authorization", "Bearer ")),
 	} {
