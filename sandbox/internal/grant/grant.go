@@ -67,15 +67,15 @@ func New(o Options) (*Provider, error) {
 		return nil, err
 	}
 	config := &fosite.Config{
-		GlobalSecret:                secret,
-		AccessTokenLifespan:         o.TTL,
-		AuthorizeCodeLifespan:       codeLifetime,
-		RefreshTokenLifespan:        refreshLifetime,
-		RefreshTokenScopes:          []string{}, // no special scope needed
-		EnforcePKCE:                 true,
-		ScopeStrategy:               fosite.ExactScopeStrategy,
-		ClientSecretsHasher:         secrets{},
-		OmitRedirectScopeParam:      true,
+		GlobalSecret:           secret,
+		AccessTokenLifespan:    o.TTL,
+		AuthorizeCodeLifespan:  codeLifetime,
+		RefreshTokenLifespan:   refreshLifetime,
+		RefreshTokenScopes:     []string{}, // no special scope needed
+		EnforcePKCE:            true,
+		ScopeStrategy:          fosite.ExactScopeStrategy,
+		ClientSecretsHasher:    secrets{},
+		OmitRedirectScopeParam: true,
 	}
 	p := &Provider{o: o, store: newStore(o.Clients, o.Tokens, o.Scopes, o.Now), strategy: newStrategy(config, o)}
 	composed := compose.Compose(config, p.store, p.strategy,
