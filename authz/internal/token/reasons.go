@@ -64,6 +64,7 @@ const (
 	describeSenderBound = "Sender-constrained access tokens are not supported; ask for a bearer token."
 	describeSignature   = "The access token's signature could not be verified; sign in again."
 	describeRevoked     = "The access token has been revoked; sign in again."
+	describeInactive    = "The access token is not active: it has expired, was revoked, or was never issued; sign in again."
 	describeOversize    = "The access token is too long."
 	describeCharacters  = "The access token contains characters that no bearer token may contain."
 	describeUnavailable = "The access token cannot be verified at the moment; try again shortly."
@@ -98,7 +99,7 @@ var closed = map[Reason]entry{
 	SenderBound:       {Invalid, describeSenderBound, 0},
 	KeyUnknown:        {Invalid, describeSignature, 0},
 	SignatureInvalid:  {Invalid, describeSignature, 0},
-	Inactive:          {Invalid, describeRevoked, 0},
+	Inactive:          {Invalid, describeInactive, 0},
 	Denied:            {Invalid, describeRevoked, 0},
 
 	Oversize:          {Malformed, describeOversize, 0},

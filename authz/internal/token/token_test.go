@@ -26,6 +26,19 @@ func TestEveryReasonIsComplete(t *testing.T) {
 	}
 }
 
+// RFC 7662 §2.2: active is false for an expired or unknown token, too.
+func TestOnlyADeniedTokenIsCalledRevokedForSure(t *testing.T) {
+	t.Parallel()
+	for reason, want := range map[token.Reason]string{
+		token.Inactive: "is not active: it has expired, was revoked, or was never issued;",
+		token.Denied:   "has been revoked;",
+	} {
+		if got := token.Refuse(reason, nil).Description; !strings.Contains(got, want) {
+			t.Errorf("%s: %q", reason, got)
+		}
+	}
+}
+
 func TestUnknownReasonFailsClosed(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("cause")
