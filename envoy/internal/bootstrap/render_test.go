@@ -158,6 +158,43 @@ func TestEdgeOnLoopbackAnswersToAllItsNames(t *testing.T) {
 	}
 }
 
+// A Host that only begins like ours is not ours.
+func TestEdgeTakesOnlyAHostAndAPort(t *testing.T) {
+	t.Parallel()
+	e := startEdge(t, func(o *options) { o.settings.PublicURL = "http://127.0.0.1:8080" })
+	before := e.backend.count()
+	for _, host := range []string{
+		"127.0.0.1:18301@evil.example", "127.0.0.1:@evil.example", "127.0.0.1@evil.example", "127.0.0.1:x", "localhost:x", "localhost:8080x",
+		"127.0.0.1:99999", "127.0.0.1:65536", "127.0.0.1:123456", "127.0.0.1:-1", "127.0.0.1:", "localhost:80:80", "[::1]:x", "[::1]:99999", "[::1]@evil.example", "[::1]:1@evil.example",
+		"localhost,evil.example", "evil.example@127.0.0.1",
+	} {
+		preflight := []string{origin, "Access-Control-Request-Method: POST"}
+		for _, c := range []call{{method: "POST", target: "/mcp", header: []string{good}}, {method: "GET", target: "/"}, {method: "OPTIONS", target: "/mcp", header: preflight}, {method: "GET", target: "/nope"}} {
+			c.header = append(c.header, "Host: "+host)
+			a := e.do(t, c)
+			wantError(t, a, 421, "misdirected_request")
+			if t.Failed() {
+				t.Fatalf("%s %s for %s", c.method, c.target, host)
+			}
+		}
+	}
+	// Envoy joins two by a comma.
+	for _, hosts := range [][2]string{{"127.0.0.1", "evil.example"}, {"evil.example", "127.0.0.1"}, {"127.0.0.1:8080", "evil.example"}, {"127.0.0.1:8080", "evil.example:8080"}, {"localhost:1", "127.0.0.1:1"}} {
+		wantError(t, e.do(t, call{method: "POST", target: "/mcp", header: []string{good, "Host: " + hosts[0], "Host: " + hosts[1]}}), 421, "misdirected_request")
+	}
+	if a := e.do(t, call{method: "OPTIONS", target: "/mcp", header: []string{origin, "Access-Control-Request-Method: POST", "Host: evil.example"}}); a.StatusCode != 421 {
+		t.Errorf("preflight for another host: %d %s", a.StatusCode, a.body)
+	}
+	if e.backend.count() != before {
+		t.Error("a request reached the backend")
+	}
+	for _, host := range []string{"127.0.0.1", "127.0.0.1:0", "127.0.0.1:65535", "127.0.0.1:00080", "localhost:60000", "[::1]", "[::1]:1"} {
+		if a := e.do(t, call{method: "POST", target: "/mcp", header: []string{good, "Host: " + host}}); a.StatusCode != 200 {
+			t.Errorf("%s: %d %s", host, a.StatusCode, a.body)
+		}
+	}
+}
+
 func TestEdgeBehindAProxyBelievesItsAddressOnly(t *testing.T) {
 	t.Parallel()
 	e := startEdge(t, func(o *options) { o.settings.TrustedHops = "1" })

@@ -8,6 +8,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -62,10 +63,14 @@ func endpoints() []endpoint {
 // routes has two hosts: our own names, and every other, where only /health answers (RFC 9110 §7.4
 // asks for 421; it is also what stops DNS rebinding).
 func (b *builder) routes() *routev3.RouteConfiguration {
+	misdirected := "This server answers at " + b.PublicURL + " and for no other Host."
 	table := endpoints()
 	own := b.virtualHost("edge", b.Hosts)
+	own.Routes = append(own.Routes, b.proxy(health), b.answer("malformed-host", malformedHost(), 421, misdirected), b.preflight())
 	for _, e := range table {
-		own.Routes = append(own.Routes, b.proxy(e))
+		if e.name != health.name {
+			own.Routes = append(own.Routes, b.proxy(e))
+		}
 	}
 	endpoint := b.PublicURL + "/mcp"
 	own.Routes = append(own.Routes,
@@ -79,7 +84,7 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 
 	other := b.virtualHost("other-hosts", []string{"*"})
 	other.Routes = append(other.Routes, b.proxy(health), b.methodNotAllowed(health),
-		b.answer("misdirected", anyPath(), 421, "This server answers at "+b.PublicURL+" and for no other Host."))
+		b.answer("misdirected", anyPath(), 421, misdirected))
 
 	return &routev3.RouteConfiguration{
 		Name:                     "edge",
@@ -95,7 +100,7 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 	}
 }
 
-// virtualHost starts with the rules for all paths: origins, then preflights.
+// virtualHost starts with the rule for all paths and hosts: the origin.
 func (b *builder) virtualHost(name string, domains []string) *routev3.VirtualHost {
 	host := &routev3.VirtualHost{
 		Name:                 name,
@@ -105,14 +110,34 @@ func (b *builder) virtualHost(name string, domains []string) *routev3.VirtualHos
 	if !b.AnyOrigin {
 		host.Routes = append(host.Routes, b.answer("foreign-origin", b.foreignOrigin(), 403, "Pages of this origin may not call this server."))
 	}
-	host.Routes = append(host.Routes, &routev3.Route{
+	return host
+}
+
+func (b *builder) preflight() *routev3.Route {
+	return &routev3.Route{
 		Name:                   "preflight",
 		Match:                  preflight(),
 		Action:                 &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: cluster(backendCluster), Timeout: durationpb.New(time.Second)}},
 		TypedPerFilterConfig:   b.withoutAuthz(),
 		RequestHeadersToRemove: []string{"authorization"},
-	})
-	return host
+	}
+}
+
+// wellFormedHost is a name or a bracketed IPv6 address, and a port that exists (RFC 9110 §7.2).
+const wellFormedHost = `([0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(:([0-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?`
+
+// malformedHost matches what is none, for the route table compares only what stands before a
+// colon: 127.0.0.1:@evil.example would be one of our names.
+func malformedHost() *routev3.RouteMatch {
+	match := anyPath()
+	match.Headers = []*routev3.HeaderMatcher{{
+		Name: ":authority",
+		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
+			MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: wellFormedHost}}, // always of the whole value
+		}},
+		InvertMatch: true,
+	}}
+	return match
 }
 
 func (b *builder) proxy(e endpoint) *routev3.Route {
