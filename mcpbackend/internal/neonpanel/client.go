@@ -197,9 +197,13 @@ type Response struct {
 	Body       []byte
 }
 
+// longestWait is the longest Retry-After that is waited for, once per call: the
+// caller can plan with a time to come back, but not with a call that hangs.
+const longestWait = 5 * time.Second
+
 // Do makes the call. Every error is an [*Error]. A GET is tried again after a
-// timeout, a reset, 502 to 504, and 429 with a Retry-After that leaves time;
-// nothing else is, since the API takes no idempotency key.
+// timeout, a reset, 502 to 504, and once after a short Retry-After; nothing
+// else is, since the API takes no idempotency key.
 func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	target, err := c.target(r.Path, r.PathArguments, r.Query)
 	if err != nil {
@@ -208,6 +212,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
 	repeatable := r.Method == http.MethodGet || r.Method == http.MethodHead
+	waited := false
 	for attempt := 1; ; attempt++ {
 		response, failure := c.attempt(ctx, r, target)
 		if failure == nil {
@@ -215,6 +220,12 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 		}
 		if !repeatable || attempt >= c.options.Attempts || !failure.transient || ctx.Err() != nil {
 			return nil, failure
+		}
+		if failure.RetryAfter > 0 {
+			if waited || failure.RetryAfter > longestWait {
+				return nil, failure
+			}
+			waited = true
 		}
 		pause := c.options.Backoff << (attempt - 1)
 		pause = pause/2 + rand.N(pause/2+1)
@@ -294,6 +305,7 @@ func (c *Client) attempt(ctx context.Context, r Request, target *url.URL) (respo
 	if int64(len(content)) > c.options.MaxBytes {
 		return nil, &Error{Class: Unavailable, Reason: ReasonOversize, Status: status}
 	}
+	content = redact(content, r.Bearer)
 	retryAfter := parseRetryAfter(answer.Header.Get("Retry-After"), begin)
 	mediaType, _, _ := strings.Cut(answer.Header.Get("Content-Type"), ";")
 	mediaType = strings.ToLower(strings.TrimSpace(mediaType))
@@ -331,6 +343,24 @@ func readAll(r io.Reader, announced, limit int64) ([]byte, error) {
 			return nil, err
 		}
 	}
+}
+
+// redact takes the caller's token out of an answer: an API that repeats it must
+// not show it to a model.
+func redact(content []byte, bearer string) []byte {
+	replace := func(form string) {
+		if bytes.Contains(content, []byte(form)) {
+			content = bytes.ReplaceAll(content, []byte(form), []byte("[redacted]"))
+		}
+	}
+	if bearer == "" {
+		return content
+	}
+	replace(bearer)
+	if strings.Contains(bearer, "/") {
+		replace(strings.ReplaceAll(bearer, "/", `\/`)) // many encoders of JSON escape the solidus
+	}
+	return content
 }
 
 func isMarkup(content []byte) bool {

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,6 +80,12 @@ func TestFailuresAreClassified(t *testing.T) {
 		{"404 as HTML", respond(404, "text/html", page), NotFound, ReasonStatus, 1, ""},
 		{"400", respond(400, "application/json", `{"message":"Date is before the entry lock."}`), Rejected, ReasonStatus, 1, "Date is before the entry lock."},
 		{"415", respond(415, "application/json", `{"message":"Unsupported Media Type"}`), Rejected, ReasonStatus, 1, "Unsupported Media Type"},
+		{"409", respond(409, "application/json", `{"message":"Exists already"}`), Rejected, ReasonStatus, 1, "Exists already"},
+		{"413", respond(413, "application/json", `{"message":"Too large"}`), Rejected, ReasonStatus, 1, "Too large"},
+		{"422", respond(422, "application/json", `{"message":"Invalid."}`), Rejected, ReasonStatus, 1, "Invalid."},
+		{"402", respond(402, "application/json", `{"message":"Pay first"}`), Unavailable, ReasonUnexpected, 1, "Pay first"},
+		{"418", respond(418, "application/json", `{}`), Unavailable, ReasonUnexpected, 1, ""},
+		{"451", respond(451, "text/html", page), Unavailable, ReasonUnexpected, 1, ""},
 		{"429 without a time", respond(429, "application/json", `{}`), RateLimited, ReasonStatus, 1, ""},
 		{"500 as HTML", respond(500, "text/html", page), Unavailable, ReasonStatus, 1, ""},
 		{"500 as JSON", respond(500, "application/json", `{"message":"Undefined array key","trace":[]}`), Unavailable, ReasonStatus, 1, ""},
@@ -264,6 +271,57 @@ func TestReadsRecoverFromTransientFailures(t *testing.T) {
 				t.Error("Retry-After was not waited for")
 			}
 		})
+	}
+}
+
+func TestRetryAfterIsWaitedForOnceAndNotLong(t *testing.T) {
+	t.Parallel()
+	for after, want := range map[string]int32{"1": 2, "6": 1} {
+		for _, status := range []int{429, 503} {
+			t.Run(after+" "+strconv.Itoa(status), func(t *testing.T) {
+				t.Parallel()
+				var calls atomic.Int32
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					calls.Add(1)
+					w.Header().Set("Retry-After", after)
+					respond(status, "application/json", `{}`)(w, r)
+				}))
+				defer server.Close()
+				c := newClient(t, server.URL, func(o *Options) { o.Timeout = 100 * time.Second })
+				_, err := c.Do(t.Context(), get("/x"))
+				var e *Error
+				if !errors.As(err, &e) || strconv.Itoa(int(e.RetryAfter.Seconds())) != after || calls.Load() != want {
+					t.Errorf("%v after %d calls, want %d", err, calls.Load(), want)
+				}
+			})
+		}
+	}
+}
+
+// TestTheTokenIsTakenOutOfAnswers: what the API repeats of it reaches nobody.
+func TestTheTokenIsTakenOutOfAnswers(t *testing.T) {
+	t.Parallel()
+	for bearer, body := range map[string]string{
+		"abc.def-1": `{"message":"[abc.def-1] and [abc.def-1]"}`,
+		"ab/cd+e==": `{"message":"[ab/cd+e==] and [ab\/cd+e==]"}`,
+	} {
+		for _, status := range []int{200, 422} {
+			server := httptest.NewServer(respond(status, "application/json", body))
+			request := get("/x")
+			request.Bearer = bearer
+			response, err := newClient(t, server.URL, nil).Do(t.Context(), request)
+			server.Close()
+			const want = "[[redacted]] and [[redacted]]"
+			var e *Error
+			switch {
+			case errors.As(err, &e):
+				if e.Message != want {
+					t.Errorf("%d: %q", status, e.Message)
+				}
+			case string(response.Body) != `{"message":"`+want+`"}`:
+				t.Errorf("%d: %s", status, response.Body)
+			}
+		}
 	}
 }
 

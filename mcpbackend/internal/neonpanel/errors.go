@@ -26,11 +26,12 @@ const (
 	Forbidden Class = "forbidden"
 	// NotFound is 404 and 410.
 	NotFound Class = "not_found"
-	// Rejected is any other 4xx: the API found the input wrong.
+	// Rejected is 400, 409, 413, 415 and 422: the API found the input wrong.
 	Rejected Class = "rejected"
 	// RateLimited is 429.
 	RateLimited Class = "rate_limited"
-	// Unavailable: 5xx, resets, and answers that are not what an API sends.
+	// Unavailable: 5xx, resets, any other 4xx, and answers that are not what an
+	// API sends.
 	Unavailable Class = "unavailable"
 	// Timeout: no answer in time.
 	Timeout Class = "timeout"
@@ -44,6 +45,7 @@ type Reason string
 // The reasons that need telling apart.
 const (
 	ReasonStatus      Reason = "status"
+	ReasonUnexpected  Reason = "unexpected_status"
 	ReasonBadPath     Reason = "bad_path"
 	ReasonCircuitOpen Reason = "circuit_open"
 	ReasonOversize    Reason = "oversize"
@@ -115,8 +117,11 @@ func statusError(status int, retryAfter time.Duration, mediaType string, content
 		e.Class = RateLimited
 		// Without a time to wait, another try would only add to the load.
 		e.transient = retryAfter > 0
-	case status >= 400 && status < 500:
+	case status == 400, status == 409, status == 413, status == 415, status == 422:
 		e.Class = Rejected
+	case status >= 400 && status < 500:
+		// Nothing says that the input was at fault.
+		e.Class, e.Reason = Unavailable, ReasonUnexpected
 	case status >= 300 && status < 400:
 		e.Class, e.Reason = Unavailable, ReasonRedirect
 	default:

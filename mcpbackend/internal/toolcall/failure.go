@@ -51,6 +51,8 @@ func explain(t *catalogue.Tool, err error) Failure {
 		switch e.Reason {
 		case neonpanel.ReasonOversize:
 			f.Message = "NeonPanel's answer is too large. Ask for less: a shorter period, a smaller per_page, or more filters."
+		case neonpanel.ReasonUnexpected:
+			f.Message = fmt.Sprintf("NeonPanel did not carry out the call: it answered with status %d%s. Tell the user if this keeps happening.", e.Status, said(e))
 		case neonpanel.ReasonCircuitOpen:
 			f.Message = "NeonPanel has failed at this several times in a row, so it was not called. " + later(e.RetryAfter)
 		case neonpanel.ReasonConnection:

@@ -57,10 +57,10 @@ const (
 	Unauthenticated FailureKind = "unauthenticated"
 	Forbidden       FailureKind = "forbidden"
 	NotFound        FailureKind = "not_found"
-	// Rejected: the API found the input wrong (400, 409, 415, 422).
+	// Rejected: the API found the input wrong (400, 409, 413, 415, 422).
 	Rejected    FailureKind = "rejected"
 	RateLimited FailureKind = "rate_limited"
-	// Unavailable: 5xx, HTML, truncated or oversize answers, resets.
+	// Unavailable: 5xx, unexpected statuses, HTML, truncated or oversize answers, resets.
 	Unavailable FailureKind = "unavailable"
 	Timeout     FailureKind = "timeout"
 	Canceled    FailureKind = "canceled"

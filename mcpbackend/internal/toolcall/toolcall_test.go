@@ -280,6 +280,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		{"403", "list_warehouses", answer(403, "application/json", `{"message":"This action is unauthorized."}`), Forbidden, `refused this ("This action is unauthorized")`, 0},
 		{"404", "list_warehouses", answer(404, "application/json", `{"message":"No query results for model [App\\Models\\Company]"}`), NotFound, "Check companyUuid.", 0},
 		{"422", "list_warehouses", answer(422, "application/json", `{"message":"Invalid.","errors":{"search":["Too short."]}}`), Rejected, "- search: Too short.", 0},
+		{"418", "list_reports", answer(418, "application/json", `{"message":"I am a teapot."}`), Unavailable, `did not carry out the call: it answered with status 418 ("I am a teapot")`, 0},
 		{"429", "list_reports", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", "30")
 			answer(429, "application/json", `{}`)(w, r)
