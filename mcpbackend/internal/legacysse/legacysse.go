@@ -292,12 +292,13 @@ func (t *Transport) Message(w http.ResponseWriter, r *http.Request) {
 		}).Write(w)
 		return
 	}
-	if msg, err := rpc.Peek(body); err != nil {
+	msg, err := rpc.Peek(body)
+	if err != nil {
 		rpc.Write(w, http.StatusBadRequest, rpc.FromPeek(err).Body(msg.ID))
 		return
 	}
 	s.extend(caller.Expires)
-	if d := s.deliver(r.Context(), caller, body); d != nil {
+	if d := s.deliver(r.Context(), caller, body, mcpserver.CheckParams(msg)); d != nil {
 		d.Write(w)
 		return
 	}

@@ -87,6 +87,11 @@ func (s *session) Write(_ context.Context, m jsonrpc.Message) error {
 			// The SDK gives no code when it cannot decode params.
 			response.Error = &jsonrpc.Error{Code: rpc.CodeInvalidParams, Message: response.Error.Error()}
 		}
+		if response.Error != nil {
+			if undecoded := mcpserver.Undecoded(response.Error.Error()); undecoded != "" {
+				response.Error = &jsonrpc.Error{Code: rpc.CodeInvalidParams, Message: undecoded}
+			}
+		}
 	}
 	data, err := jsonrpc.EncodeMessage(m)
 	if err != nil {
@@ -212,8 +217,9 @@ func (s *session) begin(id jsonrpc.ID) *denial.Denial {
 }
 
 // deliver hands a message to the SDK as sent by the caller, whose token and
-// scopes then hold for this message alone.
-func (s *session) deliver(ctx context.Context, c identity.Caller, body []byte) *denial.Denial {
+// scopes then hold for this message alone. A call with a fault is answered on
+// the stream at once: clients look for all answers there.
+func (s *session) deliver(ctx context.Context, c identity.Caller, body []byte, fault *rpc.Error) *denial.Denial {
 	message, err := jsonrpc.DecodeMessage(body)
 	if err != nil {
 		d := denial.Invalid(http.StatusBadRequest, "The body is not a JSON-RPC 2.0 message.")
@@ -228,6 +234,11 @@ func (s *session) deliver(ctx context.Context, c identity.Caller, body []byte) *
 		if d := s.begin(request.ID); d != nil {
 			return d
 		}
+	}
+	if counted && fault != nil {
+		// An error is of a stream that ends, for which there is nobody to tell.
+		_ = s.Write(ctx, &jsonrpc.Response{ID: request.ID, Error: &jsonrpc.Error{Code: int64(fault.Code), Message: fault.Message}})
+		return nil
 	}
 	select {
 	case s.in <- message:

@@ -109,6 +109,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.authorize(w, caller, msg, version) {
 		return
 	}
+	if fault := CheckParams(msg); fault != nil {
+		status := http.StatusBadRequest
+		if version < Modern {
+			status = http.StatusOK // an answer to a message that arrived in good order
+		}
+		rpc.Write(w, status, fault.Body(msg.ID))
+		return
+	}
 
 	// Streams cannot be resumed here, and clients that try must not fail for it.
 	r.Header.Del("Last-Event-Id")

@@ -301,6 +301,12 @@ type listed struct {
 func (l *lister) middleware(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
 		result, err := next(ctx, method, req)
+		if wire := new(jsonrpc.Error); errors.As(err, &wire) && wire.Code == rpc.CodeInvalidParams && strings.HasSuffix(method, "/list") {
+			// The SDK does not say that it is the cursor.
+			return nil, &jsonrpc.Error{
+				Code: rpc.CodeInvalidParams, Message: `Invalid params: "cursor" is none of this server's. Send the nextCursor of the answer before, or no cursor to begin at the start.`,
+			}
+		}
 		list, ok := result.(*mcp.ListToolsResult)
 		if err != nil || !ok {
 			return result, err

@@ -116,6 +116,9 @@ func (r *response) plain(text []byte) []byte {
 		message = strings.ToValidUTF8(message[:300], "")
 	}
 	code := rpc.CodeInvalidRequest
+	if undecoded := Undecoded(message); undecoded != "" {
+		code, message = rpc.CodeInvalidParams, undecoded
+	}
 	if r.status >= 500 {
 		code, message = rpc.CodeInternal, "Internal error."
 	}
@@ -129,6 +132,11 @@ var uncoded = regexp.MustCompile(`^\{"jsonrpc":"2\.0","id":(?:-?[0-9.eE+-]+|"(?:
 // coded gives such an error the code of invalid parameters.
 func (r *response) coded(p []byte) []byte {
 	head := p[:min(len(p), 64+len(r.id))]
+	if bytes.Contains(head, []byte(`"error":{"code":`)) && !bytes.Contains(head, []byte(`"result":`)) {
+		if undecoded := Undecoded(string(p)); undecoded != "" {
+			p = (&rpc.Error{Message: undecoded}).Body(r.id)
+		}
+	}
 	if !bytes.Contains(head, []byte(`"error":{"code":0,`)) {
 		return p
 	}

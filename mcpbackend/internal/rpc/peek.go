@@ -37,6 +37,11 @@ type Message struct {
 	Response bool
 	// Tool is the tool that a tools/call names.
 	Tool string
+	// Params are as they stood in the message; nil when there are none.
+	Params json.RawMessage
+	// Checked is true when no member of Params can have a type that MCP does not
+	// give it.
+	Checked bool
 	// Progress is true when the caller wants to hear of progress.
 	Progress bool
 }
@@ -55,6 +60,10 @@ var (
 	// ErrID: the id could not be given back as it came (JSON-RPC 2.0 §5), or is
 	// null, which MCP forbids for requests.
 	ErrID = errors.New(`"id" of a request must be a string, or an integer from -9007199254740991 to 9007199254740991 without fraction or exponent`)
+	// ErrMethod: the method is no string.
+	ErrMethod = errors.New(`"method" must be a string, such as "tools/list"`)
+	// ErrObject: JSON-RPC also has positional parameters; MCP does not.
+	ErrObject = errors.New(`"params" must be a JSON object, such as {}; leave it out when there are none`)
 	// ErrParams: a tools/call without the name of a tool (-32602).
 	ErrParams = errors.New(`params of tools/call must be {"name":"…","arguments":{…}}`)
 )
@@ -79,6 +88,9 @@ type callParams struct {
 	} `json:"_meta"`
 	Name      *string         `json:"name"`
 	Arguments json.RawMessage `json:"arguments"`
+	// These two are rare, so that it is left to others to look into them.
+	InputResponses json.RawMessage `json:"inputResponses"`
+	RequestState   json.RawMessage `json:"requestState"`
 }
 
 // Peek classifies a body. The strings of the result may point into it.
@@ -113,15 +125,18 @@ func Peek(body []byte) (Message, error) {
 		return m, nil
 	}
 	if _, err := json.Parse(e.Method, &m.Method, flags); err != nil || e.Method[0] != '"' {
-		return m, ErrInvalid
+		return m, ErrMethod
 	}
 	if isNull && !strings.HasPrefix(m.Method, "notifications/") {
 		return m, ErrID
 	}
 	if e.Params != nil && e.Params[0] != '{' {
-		// JSON-RPC also has positional parameters; MCP does not.
-		return m, ErrInvalid
+		if m.Method == ToolsCall {
+			return m, ErrParams
+		}
+		return m, ErrObject
 	}
+	m.Params = e.Params
 	if m.Method == ToolsCall {
 		var p callParams
 		if e.Params == nil {
@@ -131,9 +146,16 @@ func Peek(body []byte) (Message, error) {
 			return m, ErrParams
 		}
 		m.Tool = *p.Name
+		m.Checked = p.InputResponses == nil && p.RequestState == nil
 		m.Progress = p.Meta != nil && p.Meta.ProgressToken != nil && string(p.Meta.ProgressToken) != "null"
 	}
 	return m, nil
+}
+
+// Decode decodes as the SDK does.
+func Decode(data []byte, v any) error {
+	_, err := json.Parse(data, v, flags)
+	return err
 }
 
 // first returns the first byte that is not white space (RFC 8259 §2).

@@ -126,6 +126,68 @@ func TestLegacyMessagesAnswerBadInput(t *testing.T) {
 	}
 }
 
+// TestErrorsSayWhatToSend holds every error on both transports against words
+// that only programmers of this server know.
+func TestErrorsSayWhatToSend(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t)
+	as := e.start(t)
+	s := openStream(t, as(alice))
+	post(t, as(alice), s.endpoint, initialize)
+	s.next(t, "message")
+	for _, tc := range []struct{ method, params, says string }{
+		{`"tools/list"`, `{"cursor":5}`, `nextCursor`},
+		{`"tools/list"`, `{"cursor":"zzz"}`, `\"cursor\" is none of this server's`},
+		{`"tools/list"`, `{"_meta":5}`, `must be like {}`},
+		{`"tools/list"`, `[]`, `\"params\" must be a JSON object`},
+		{`"tools/list"`, `null`, `\"params\" must be a JSON object`},
+		{`"tools/call"`, `[]`, `params of tools/call must be {`},
+		{`"tools/call"`, `null`, `params of tools/call must be {`},
+		{`"tools/call"`, `"x"`, `params of tools/call must be {`},
+		{`"tools/call"`, `{"name":7}`, `params of tools/call must be {`},
+		{`"tools/call"`, `{"name":"echo","_meta":[]}`, `params of tools/call must be {`},
+		{`"tools/call"`, `{"name":"echo","requestState":7}`, `params of tools/call must be like {`},
+		{`"tools/call"`, `{"name":"echo","inputResponses":7}`, `params of tools/call must be like {`},
+		{`"initialize"`, `{"protocolVersion":7}`, `clientInfo`},
+		{`"initialize"`, `{"capabilities":7}`, ``},
+		{`"initialize"`, `{"capabilities":{"roots":7}}`, ``},
+		{`"prompts/list"`, `{"cursor":5}`, `nextCursor`},
+		{`"prompts/get"`, `{"name":5}`, `prompts/get must be like`},
+		{`"resources/read"`, `{"uri":5}`, `resources/read must be like`},
+		{`"logging/setLevel"`, `{"level":5}`, `logging/setLevel must be like`},
+		{`"completion/complete"`, `{"ref":5}`, `completion/complete must be like`},
+		{`"completion/complete"`, `{"ref":{"type":"x"}}`, ``},
+		{`"ping"`, `{"_meta":5}`, `ping must be like`},
+		{`7`, `{}`, `\"method\" must be a string`},
+	} {
+		body := `{"jsonrpc":"2.0","id":9,"method":` + tc.method + `,"params":` + tc.params + `}`
+		_, onStream := post(t, as(alice), s.endpoint, body)
+		if onStream == "" {
+			onStream = s.next(t, "message")
+		}
+		modernBody := strings.Replace(body, `"params":{`, `"params":{`+meta+`,`, 1)
+		for where, text := range map[string]string{
+			"/messages":         onStream,
+			"/mcp":              e.do(alice, "POST", "/mcp", body).Body.String(),
+			"/mcp, as a stream": e.do(alice, "POST", "/mcp", body, "Accept", "text/event-stream").Body.String(),
+			"/mcp, modern": e.do(alice, "POST", "/mcp", strings.Replace(modernBody, meta+`,}`, meta+`}`, 1), "Mcp-Protocol-Version", modern,
+				"Mcp-Method", strings.Trim(tc.method, `"`), "Mcp-Name", "echo").Body.String(),
+		} {
+			if !strings.Contains(text, `"error":{"code":-32`) {
+				t.Errorf("%s: %s: no error: %s", where, body, text)
+			}
+			if where != "/mcp, modern" && !strings.Contains(text, tc.says) {
+				t.Errorf("%s: %s does not say %q: %s", where, body, tc.says, text)
+			}
+			for _, leak := range []string{"Go struct", "*mcp.", "unmarshal", "json:"} {
+				if strings.Contains(text, leak) {
+					t.Errorf("%s: %s says %q: %s", where, body, leak, text)
+				}
+			}
+		}
+	}
+}
+
 func TestStreamsAreBoundedPerUserAndInAll(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t)
