@@ -118,6 +118,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
+	if msg.ID == nil && !msg.Response && version < Modern && !known(msg.Method) {
+		// A notification is never answered, not even an unknown one (JSON-RPC 2.0
+		// §4.1); the SDK refuses it.
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
+
 	// Streams cannot be resumed here, and clients that try must not fail for it.
 	r.Header.Del("Last-Event-Id")
 	r.Header["Accept"] = []string{"application/json, text/event-stream"}
@@ -178,10 +186,18 @@ func (h *Handler) authorize(w http.ResponseWriter, c identity.Caller, msg rpc.Me
 
 // ReadJSON reads the body of a request that must hold JSON.
 func ReadJSON(w http.ResponseWriter, r *http.Request) ([]byte, *denial.Denial) {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || media != "application/json" {
 		return nil, &denial.Denial{
 			Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type",
 			Description: "Send the body as JSON, with 'Content-Type: application/json'.",
+		}
+	}
+	if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
+		// RFC 8259 §8.1: JSON is UTF-8.
+		return nil, &denial.Denial{
+			Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type",
+			Description: "Send the body in UTF-8, with 'Content-Type: application/json'.",
 		}
 	}
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
@@ -198,7 +214,7 @@ func ReadJSON(w http.ResponseWriter, r *http.Request) ([]byte, *denial.Denial) {
 	// has to go before the call runs: it would look like a disconnect then.
 	deadline := http.NewResponseController(w)
 	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout)) // a writer without a connection has none
-	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, MaxBody))
+	_, err = buf.ReadFrom(http.MaxBytesReader(w, r.Body, MaxBody))
 	_ = deadline.SetReadDeadline(time.Time{})
 	if err != nil {
 		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
@@ -244,10 +260,11 @@ func known(method string) bool {
 	switch method {
 	case rpc.Initialize, rpc.Ping, rpc.ToolsList, rpc.ToolsCall, rpc.Discover,
 		"resources/list", "resources/templates/list", "resources/read", "resources/subscribe", "resources/unsubscribe",
-		"prompts/list", "prompts/get", "completion/complete", "logging/setLevel":
+		"prompts/list", "prompts/get", "completion/complete", "logging/setLevel",
+		rpc.Initialized, "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed":
 		return true
 	}
-	return strings.HasPrefix(method, "notifications/")
+	return false
 }
 
 // clip bounds what is repeated of a client's own words.

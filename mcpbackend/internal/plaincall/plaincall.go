@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
@@ -83,8 +84,8 @@ func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // parse reads the body of a call; fault says what is wrong with it.
 func parse(body []byte) (name string, arguments json.RawMessage, fault string) {
-	if !json.Valid(body) {
-		return "", nil, "The body is not valid JSON."
+	if !utf8.Valid(body) || !json.Valid(body) {
+		return "", nil, "The body is not valid JSON in UTF-8."
 	}
 	var q request
 	if err := json.Unmarshal(body, &q); err != nil {

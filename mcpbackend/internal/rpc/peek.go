@@ -52,7 +52,7 @@ func (m Message) Call() bool { return m.ID != nil && !m.Response }
 // The reasons to refuse a body.
 var (
 	// ErrParse: the body is not JSON (JSON-RPC 2.0 §5.1, -32700).
-	ErrParse = errors.New("the body is not valid JSON")
+	ErrParse = errors.New("the body is not valid JSON in UTF-8")
 	// ErrBatch: MCP has had no batches since 2025-06-18.
 	ErrBatch = errors.New("batches are not supported; send one JSON-RPC message per request")
 	// ErrInvalid: the body is JSON but no JSON-RPC message (-32600).
@@ -95,7 +95,7 @@ type callParams struct {
 
 // Peek classifies a body. The strings of the result may point into it.
 func Peek(body []byte) (Message, error) {
-	if tooDeep(body) || !json.Valid(body) {
+	if tooDeep(body) || !utf8.Valid(body) || !json.Valid(body) {
 		return Message{}, ErrParse
 	}
 	switch first(body) {

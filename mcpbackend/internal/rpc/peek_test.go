@@ -32,6 +32,7 @@ func TestPeek(t *testing.T) {
 		{body: ``, err: ErrParse},
 		{body: `{`, err: ErrParse},
 		{body: `{} {}`, err: ErrParse},
+		{body: "{\"jsonrpc\":\"2.0\",\"id\":\"\xff\",\"method\":\"ping\"}", err: ErrParse},
 		{body: strings.Repeat("[", 2000), err: ErrParse},
 		{body: `[]`, err: ErrBatch},
 		{body: `"x"`, err: ErrInvalid},

@@ -35,6 +35,11 @@ func TestMCPAnswersBadInput(t *testing.T) {
 		{name: "DELETE", method: "DELETE", status: 405, says: "POST"},
 		{name: "no content type", body: call(1, "echo"), header: []string{"Content-Type", ""}, status: 415, says: "application/json"},
 		{name: "form", body: "a=b", header: []string{"Content-Type", "application/x-www-form-urlencoded"}, status: 415, says: "application/json"},
+		{name: "UTF-16", body: call(1, "echo"), header: []string{"Content-Type", "application/json;charset=utf-16"}, status: 415, says: "UTF-8"},
+		{name: "UTF-8", body: call(1, "echo"), header: []string{"Content-Type", `application/json; charset="UTF-8"`}, status: 200},
+		{name: "invalid UTF-8", body: "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"params\":{\"x\":\"\xff\"}}", status: 400, code: -32700, says: "UTF-8"},
+		{name: "notification with an id", body: `{"jsonrpc":"2.0","id":1,"method":"notifications/initialized"}`, status: 400, code: -32600},
+		{name: "unknown notification with an id", body: `{"jsonrpc":"2.0","id":1,"method":"notifications/foo"}`, status: 200, code: -32601},
 		{name: "compressed", body: "xx", header: []string{"Content-Encoding", "gzip"}, status: 415, says: "Content-Encoding"},
 		{name: "accepts neither", body: call(1, "echo"), header: []string{"Accept", "text/html"}, status: 406, says: "Accept"},
 		{name: "accepts only JSON", body: call(1, "echo"), header: []string{"Accept", "application/json"}, status: 200},
@@ -142,9 +147,14 @@ func TestMCPRefusesBodiesThatAreTooLarge(t *testing.T) {
 func TestMCPAcceptsNotifications(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t)
-	w := e.do(alice, "POST", "/mcp", `{"jsonrpc":"2.0","method":"notifications/initialized"}`)
-	if w.Code != http.StatusAccepted || w.Body.Len() != 0 {
-		t.Errorf("status %d with %q, want 202 without a body", w.Code, w.Body)
+	for _, method := range []string{"notifications/initialized", "notifications/cancelled", "notifications/foo", "nonsense"} {
+		w := e.do(alice, "POST", "/mcp", `{"jsonrpc":"2.0","method":"`+method+`"}`)
+		if w.Code != http.StatusAccepted || w.Body.Len() != 0 {
+			t.Errorf("%s: status %d with %q, want 202 without a body", method, w.Code, w.Body)
+		}
+	}
+	if w := e.do(caller{anonymous: true, inForce: "read:companies"}, "POST", "/mcp", `{"jsonrpc":"2.0","method":"notifications/foo"}`); w.Code != http.StatusUnauthorized {
+		t.Errorf("status %d for an anonymous caller, want 401", w.Code)
 	}
 }
 
@@ -419,6 +429,7 @@ func TestPlainCalls(t *testing.T) {
 		{name: "null", body: `null`, status: 400, says: "name"},
 		{name: "a list", body: `[]`, status: 400, says: "JSON object"},
 		{name: "malformed", body: `{`, status: 400, says: "valid JSON"},
+		{name: "invalid UTF-8", body: "{\"name\":\"echo\",\"arguments\":{\"company_uuid\":\"\xff\"}}", status: 400, says: "UTF-8"},
 		{name: "form", body: "a=b", header: []string{"Content-Type", "text/plain"}, status: 415, says: "application/json"},
 		{name: "unknown", body: `{"name":"nonsense"}`, status: 404, says: "/mcp/capabilities"},
 	} {
