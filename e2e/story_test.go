@@ -45,21 +45,20 @@ func inspector(t *testing.T) clients.Client {
 
 func TestPythonClientKnowsOnlyTheURL(t *testing.T) {
 	t.Parallel()
-	story(t, python(t))
+	story(t, python(t), sellerTwo)
 }
 
 func TestInspectorKnowsOnlyTheURL(t *testing.T) {
 	t.Parallel()
-	story(t, inspector(t))
+	story(t, inspector(t), sellerOne)
 }
 
 // story is the main job: a client that knows a URL finds the OAuth server,
 // registers itself, sends its user through login and consent, gets a token and
 // then that user's data. What the client says is held against the API, and the
 // path that it took against the sandbox's journal.
-func story(t *testing.T, client clients.Client) {
+func story(t *testing.T, client clients.Client, account string) {
 	g := ownGateway(t, stack.Options{})
-	account := sellerTwo
 	truth := g.token(t, account)
 	companies := g.companies(t, truth)
 	// A word that finds few items, so that a page holds them all.
