@@ -4,9 +4,15 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/neonpanel/mcp-gateway/e2e/internal/stack"
 )
 
 func object(t *testing.T, text string) map[string]any {
@@ -107,12 +113,8 @@ func TestAuthorizationServerMetadataIsMirrored(t *testing.T) {
 			continue
 		}
 		got := object(t, r.Body)
-		for _, key := range []string{"issuer", "authorization_endpoint", "token_endpoint", "registration_endpoint", "jwks_uri", "code_challenge_methods_supported"} {
-			a, _ := json.Marshal(got[key])
-			b, _ := json.Marshal(want[key])
-			if want[key] == nil || string(a) != string(b) {
-				t.Errorf("%s: %s is %s, the issuer says %s", path, key, a, b)
-			}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is %v, the issuer says %v", path, got, want)
 		}
 		if got["issuer"] != g.Issuer {
 			t.Errorf("%s: issuer %v", path, got["issuer"])
@@ -121,11 +123,12 @@ func TestAuthorizationServerMetadataIsMirrored(t *testing.T) {
 }
 
 type tool struct {
-	Name        string          `json:"name"`
-	Title       string          `json:"title"`
-	Description string          `json:"description"`
-	InputSchema json.RawMessage `json:"inputSchema"`
-	Annotations map[string]any  `json:"annotations"`
+	Name         string          `json:"name"`
+	Title        string          `json:"title"`
+	Description  string          `json:"description"`
+	InputSchema  json.RawMessage `json:"inputSchema"`
+	OutputSchema json.RawMessage `json:"outputSchema"`
+	Annotations  map[string]any  `json:"annotations"`
 }
 
 func (g *gateway) tools(t *testing.T, version, token string) []tool {
@@ -191,23 +194,132 @@ func TestToolsAndDocumentsAgree(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(names(document.Tools), names(tools)) {
-		t.Errorf("/mcp/capabilities lists %v, tools/list %v", names(document.Tools), names(tools))
+		t.Fatalf("/mcp/capabilities lists %v, tools/list %v", names(document.Tools), names(tools))
+	}
+	for i, shown := range document.Tools {
+		tool := tools[i]
+		if shown.Title != tool.Title || shown.Description != tool.Description {
+			t.Errorf("%s: /mcp/capabilities says %q, %q, tools/list %q, %q", tool.Name, shown.Title, shown.Description, tool.Title, tool.Description)
+		}
+		if !sameJSON(t, shown.InputSchema, tool.InputSchema) || !sameJSON(t, shown.OutputSchema, tool.OutputSchema) {
+			t.Errorf("%s: the schemas of /mcp/capabilities are not those of tools/list", tool.Name)
+		}
+		for hint, value := range shown.Annotations {
+			if tool.Annotations[hint] != value {
+				t.Errorf("%s: %s is %v in /mcp/capabilities, %v in tools/list", tool.Name, hint, value, tool.Annotations[hint])
+			}
+		}
 	}
 
 	openapi := g.send(t, http.MethodGet, "/openapi.json", "")
 	if openapi.Status != 200 || !strings.HasPrefix(openapi.Header.Get("Content-Type"), "application/json") {
 		t.Errorf("/openapi.json: %d %s", openapi.Status, openapi.Header.Get("Content-Type"))
 	}
-	if doc := object(t, openapi.Body); !strings.HasPrefix(doc["openapi"].(string), "3.") {
+	doc := object(t, openapi.Body)
+	if version, _ := doc["openapi"].(string); !strings.HasPrefix(version, "3.") {
 		t.Errorf("openapi %v", doc["openapi"])
 	}
-	yaml := g.send(t, http.MethodGet, "/openapi.yaml", "")
-	if yaml.Status != 200 || !strings.Contains(yaml.Header.Get("Content-Type"), "yaml") || !strings.Contains(yaml.Body, "openapi:") {
-		t.Errorf("/openapi.yaml: %d %s", yaml.Status, yaml.Header.Get("Content-Type"))
+	if operations := operationNames(t, doc); !slices.Equal(operations, slices.Sorted(slices.Values(names(tools)))) {
+		t.Errorf("/openapi.json has the operations %v, tools/list %v", operations, names(tools))
 	}
-	manifest := object(t, g.send(t, http.MethodGet, "/.well-known/ai-plugin.json", "").Body)
-	if api, _ := manifest["api"].(map[string]any); api == nil || !strings.HasPrefix(api["url"].(string), g.URL+"/openapi.") {
-		t.Errorf("ai-plugin.json: api %v", manifest["api"])
+	text := g.send(t, http.MethodGet, "/openapi.yaml", "")
+	if text.Status != 200 || text.Header.Get("Content-Type") != "application/yaml" {
+		t.Errorf("/openapi.yaml: %d %s", text.Status, text.Header.Get("Content-Type"))
+	}
+	if strings.HasPrefix(strings.TrimSpace(text.Body), "{") {
+		t.Error("/openapi.yaml is JSON")
+	}
+	converted, err := yaml.YAMLToJSON([]byte(text.Body))
+	if err != nil || !sameJSON(t, converted, json.RawMessage(openapi.Body)) {
+		t.Errorf("/openapi.yaml is not the same data as /openapi.json (%v)", err)
+	}
+}
+
+// operationNames are the names of the tools that the operations of an OpenAPI
+// document should have.
+func operationNames(t *testing.T, doc map[string]any) []string {
+	t.Helper()
+	var out []string
+	paths, _ := doc["paths"].(map[string]any)
+	for path, item := range paths {
+		methods, _ := item.(map[string]any)
+		for method, operation := range methods {
+			if !slices.Contains([]string{"get", "put", "post", "delete", "patch"}, method) {
+				continue
+			}
+			o, _ := operation.(map[string]any)
+			id, _ := o["operationId"].(string)
+			if id == "" {
+				t.Errorf("%s %s has no operationId", method, path)
+			}
+			snake := camel.ReplaceAllString(strings.ReplaceAll(id, ".", "_"), "${1}_$2")
+			out = append(out, strings.ToLower(snake))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+var camel = regexp.MustCompile(`([a-z0-9])([A-Z])`)
+
+// sameJSON says whether two documents are the same data; nothing is the same as nothing.
+func sameJSON(t *testing.T, a, b json.RawMessage) bool {
+	t.Helper()
+	var left, right any
+	for text, v := range map[*json.RawMessage]*any{&a: &left, &b: &right} {
+		if len(*text) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(*text, v); err != nil {
+			t.Fatalf("not JSON: %.200s: %v", *text, err)
+		}
+	}
+	return reflect.DeepEqual(left, right)
+}
+
+func TestSmallDocuments(t *testing.T) {
+	t.Parallel()
+	const proof = "proof-of_the-domain.123"
+	g := ownGateway(t, stack.Options{Env: map[string][]string{stack.Backend: {"MCPBACKEND_APPS_CHALLENGE=" + proof}}})
+
+	challenge := g.send(t, http.MethodGet, "/.well-known/openai-apps-challenge", "")
+	if challenge.Status != 200 || challenge.Body != proof || !strings.HasPrefix(challenge.Header.Get("Content-Type"), "text/plain") {
+		t.Errorf("openai-apps-challenge: %d %s %q", challenge.Status, challenge.Header.Get("Content-Type"), challenge.Body)
+	}
+	robots := g.send(t, http.MethodGet, "/robots.txt", "")
+	if robots.Status != 200 || robots.Body != "User-agent: *\nDisallow: /\n" || !strings.HasPrefix(robots.Header.Get("Content-Type"), "text/plain") {
+		t.Errorf("robots.txt: %d %s %q", robots.Status, robots.Header.Get("Content-Type"), robots.Body)
+	}
+
+	plugin := g.send(t, http.MethodGet, "/.well-known/ai-plugin.json", "")
+	if plugin.Status != 200 || plugin.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("ai-plugin.json: %d %s", plugin.Status, plugin.Header.Get("Content-Type"))
+	}
+	manifest := object(t, plugin.Body)
+	for _, field := range []string{"description_for_human", "description_for_model"} {
+		if text, _ := manifest[field].(string); text == "" {
+			t.Errorf("ai-plugin.json: no %s", field)
+		}
+		delete(manifest, field)
+	}
+	want := map[string]any{
+		"schema_version": "v1", "name_for_human": "NeonPanel", "name_for_model": "neonpanel",
+		"auth": map[string]any{
+			"type":                              "oauth",
+			"authorization_server_metadata_url": g.URL + "/.well-known/oauth-authorization-server",
+			"resource_metadata_url":             g.URL + "/.well-known/oauth-protected-resource/mcp",
+		},
+		"api":     map[string]any{"type": "openapi", "url": g.URL + "/openapi.json"},
+		"mcp_url": g.URL + "/mcp",
+	}
+	if !reflect.DeepEqual(manifest, want) {
+		t.Errorf("ai-plugin.json is %v, want %v", manifest, want)
+	}
+	// What it names is there.
+	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource/mcp", "/openapi.json"} {
+		if r := g.send(t, http.MethodGet, path, ""); r.Status != 200 {
+			t.Errorf("ai-plugin.json names %s: %d", path, r.Status)
+		}
 	}
 }
 
