@@ -90,7 +90,7 @@ func main() {
 	}
 	ctx := kong.Parse(&program{},
 		kong.Name("authz"),
-		kong.Description("Verifies NeonPanel access tokens for Envoy (gRPC ext_authz) and serves the OAuth discovery documents. Every flag is also an environment variable of the same name."),
+		kong.Description("Verifies NeonPanel access tokens for Envoy (gRPC ext_authz) and serves the OAuth discovery documents. Every flag is also an environment variable of the same name. To serve and explain, an empty value means the default."),
 		kong.Vars{"version": version},
 		kong.UsageOnError(),
 		kong.Exit(func(code int) {

@@ -57,6 +57,9 @@ func TestHelpNamesEverySetting(t *testing.T) {
 			t.Errorf("%s is not in the help", setting)
 		}
 	}
+	if !strings.Contains(strings.Join(strings.Fields(output.String()), " "), "accepted, comma-separated. Empty means the default") {
+		t.Error("the help does not say what an empty AUTHZ_ALGORITHMS means")
+	}
 }
 
 func TestFaultsEndTheProgramTogether(t *testing.T) {

@@ -20,7 +20,7 @@ type Settings struct {
 	OpsListen       string `name:"authz-ops-listen" env:"AUTHZ_OPS_LISTEN" default:"127.0.0.1:9101" group:"Listeners" help:"Where /healthz, /readyz and /metrics are served."`
 
 	TokenMode          string `name:"authz-token-mode" env:"AUTHZ_TOKEN_MODE" default:"auto" group:"Tokens" help:"auto, jwt or opaque."`
-	Algorithms         string `name:"authz-algorithms" env:"AUTHZ_ALGORITHMS" default:"RS256" group:"Tokens" help:"Signature algorithms accepted, comma-separated."`
+	Algorithms         string `name:"authz-algorithms" env:"AUTHZ_ALGORITHMS" default:"RS256" group:"Tokens" help:"Signature algorithms accepted, comma-separated. Empty means the default."`
 	Audiences          string `name:"authz-audiences" env:"AUTHZ_AUDIENCES" group:"Tokens" help:"Values of aud accepted, comma-separated. Default: the public URL, and it with /mcp, /sse and /sse/. 'any' checks only values that are URLs."`
 	ClientIDs          string `name:"authz-client-ids" env:"AUTHZ_CLIENT_IDS" group:"Tokens" help:"Client ids accepted as aud, comma-separated (Laravel Passport puts them there)."`
 	AudienceMode       string `name:"authz-audience-mode" env:"AUTHZ_AUDIENCE_MODE" default:"enforce" group:"Tokens" help:"enforce, or report: log and count what would be refused."`
