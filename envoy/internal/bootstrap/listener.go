@@ -117,7 +117,7 @@ func (b *builder) connectionManager() *hcmv3.HttpConnectionManager {
 		MaxRequestHeadersKb:   u32(32),
 		RequestHeadersTimeout: durationpb.New(10 * time.Second),
 		// Until the request is complete or its response starts, so it does not end a stream.
-		RequestTimeout:      durationpb.New(60 * time.Second),
+		RequestTimeout:      durationpb.New(30 * time.Second),
 		StreamIdleTimeout:   durationpb.New(5 * time.Minute),
 		StreamFlushTimeout:  durationpb.New(time.Minute),
 		DelayedCloseTimeout: durationpb.New(time.Second),

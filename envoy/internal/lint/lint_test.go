@@ -169,6 +169,8 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 		"forged request id":          {"client-address", hcm(func(m manager) { m.PreserveExternalRequestId = true })},
 		"underscores":                {"header-limits", hcm(func(m manager) { m.CommonHttpProtocolOptions.HeadersWithUnderscoresAction = 0 })},
 		"slow headers":               {"header-limits", hcm(func(m manager) { m.RequestHeadersTimeout = nil })},
+		"no limit for the body":      {"header-limits", hcm(func(m manager) { m.RequestTimeout = nil })},
+		"slow body":                  {"header-limits", hcm(func(m manager) { m.RequestTimeout = durationpb.New(time.Minute) })},
 		"large headers":              {"header-limits", hcm(func(m manager) { m.MaxRequestHeadersKb = wrapperspb.UInt32(1024) })},
 		"many headers":               {"header-limits", hcm(func(m manager) { m.CommonHttpProtocolOptions.MaxHeadersCount = wrapperspb.UInt32(1000) })},
 		"stream cut":                 {"stream-timeout", route("sse", func(r *routev3.Route) { r.GetRoute().Timeout = nil })},

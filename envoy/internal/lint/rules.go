@@ -34,7 +34,7 @@ func Rules() []Rule {
 		{"public-exact", "a public route that matches more than one path, or keeps credentials, is a way around authz", publicExact},
 		{"path-hygiene", "a path that Envoy and the upstream read differently is a way around authz", pathHygiene},
 		{"client-address", "a forged X-Forwarded-For or x-request-id would be believed", clientAddress},
-		{"header-limits", "headers without limits are a cheap attack", headerLimits},
+		{"header-limits", "headers without limits, and requests that never end, are a cheap attack", headerLimits},
 		{"stream-timeout", "the default of 15 s cuts every stream", streamTimeout},
 		{"replies-keep-authz", "a rewritten refusal loses authz's reason", repliesKeepAuthz},
 		{"replies-discreet", "response code details name sockets and addresses", repliesDiscreet},
@@ -279,6 +279,9 @@ func headerLimits(r *reader, report report) {
 		}
 		if e.GetRequestHeadersTimeout().AsDuration() <= 0 || e.GetRequestTimeout().AsDuration() <= 0 {
 			report(e.where, "set request_headers_timeout and request_timeout")
+		}
+		if e.GetRequestTimeout().AsDuration() > 30*time.Second {
+			report(e.where, "request_timeout is %v; a body that never ends holds a connection that long, set 30 s or less", e.GetRequestTimeout().AsDuration())
 		}
 		if kb := e.GetMaxRequestHeadersKb().GetValue(); kb == 0 || kb > 96 {
 			report(e.where, "set max_request_headers_kb, at most 96")
