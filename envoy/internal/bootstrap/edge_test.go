@@ -360,6 +360,20 @@ func TestEdge(t *testing.T) {
 		}
 	})
 
+	t.Run("a token that is no header is refused by the parser, without a challenge", func(t *testing.T) {
+		for token, want := range map[string]struct {
+			status int
+			code   string
+		}{
+			"a\x01b": {400, "invalid_request"}, "a\x7fb": {400, "invalid_request"}, strings.Repeat("x", 40<<10): {431, "headers_too_large"},
+		} {
+			a := e.do(t, call{method: "POST", target: "/mcp", header: []string{"Authorization: Bearer " + token, origin}})
+			if a.StatusCode != want.status || a.field("error") != want.code || a.Header.Get("Www-Authenticate") != "" {
+				t.Errorf("%.9q: %d %v %s", token, a.StatusCode, a.Header, a.body)
+			}
+		}
+	})
+
 	t.Run("authz that fails is 503, and no upstream is called", func(t *testing.T) {
 		before := e.backend.count()
 		for _, token := range []string{"broken", "hang"} {
