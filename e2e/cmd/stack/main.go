@@ -17,6 +17,7 @@ func main() {
 	var cli struct {
 		Run     runCmd           `cmd:"" help:"Start sandbox, authz, mcpbackend and Envoy in the foreground."`
 		Token   tokenCmd         `cmd:"" help:"Print a fresh access token of the running sandbox and nothing else."`
+		Clients clientsCmd       `cmd:"" help:"Install the pinned MCP clients that the tests drive, before they are needed."`
 		Janitor janitorCmd       `cmd:"" hidden:""`
 		Version kong.VersionFlag `help:"Print the version and exit."`
 	}
