@@ -1,6 +1,7 @@
 package lint_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -160,13 +161,19 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 		"filter disabled by host": {"public-exact", hcm(func(m manager) {
 			m.GetRouteConfig().VirtualHosts[0].TypedPerFilterConfig["envoy.filters.http.ext_authz"] = off
 		})},
-		"any method as a preflight":  {"public-exact", route("preflight", func(r *routev3.Route) { r.Match.Headers = r.Match.Headers[1:] })},
-		"paths as they come":         {"path-hygiene", hcm(func(m manager) { m.NormalizePath = nil })},
-		"slashes kept":               {"path-hygiene", hcm(func(m manager) { m.MergeSlashes = false })},
-		"escaped slashes kept":       {"path-hygiene", hcm(func(m manager) { m.PathWithEscapedSlashesAction = 0 })},
-		"path parameters ignored":    {"path-hygiene", hcm(func(m manager) { m.GetRouteConfig().IgnorePathParametersInPathMatching = true })},
-		"forged address":             {"client-address", hcm(func(m manager) { m.UseRemoteAddress = wrapperspb.Bool(false) })},
-		"forged request id":          {"client-address", hcm(func(m manager) { m.PreserveExternalRequestId = true })},
+		"any method as a preflight": {"public-exact", route("preflight", func(r *routev3.Route) { r.Match.Headers = r.Match.Headers[1:] })},
+		"paths as they come":        {"path-hygiene", hcm(func(m manager) { m.NormalizePath = nil })},
+		"slashes kept":              {"path-hygiene", hcm(func(m manager) { m.MergeSlashes = false })},
+		"escaped slashes kept":      {"path-hygiene", hcm(func(m manager) { m.PathWithEscapedSlashesAction = 0 })},
+		"path parameters ignored":   {"path-hygiene", hcm(func(m manager) { m.GetRouteConfig().IgnorePathParametersInPathMatching = true })},
+		"forged address":            {"client-address", hcm(func(m manager) { m.UseRemoteAddress = wrapperspb.Bool(false) })},
+		"forged request id":         {"client-address", hcm(func(m manager) { m.PreserveExternalRequestId = true })},
+		"any Host passes":           {"host-whole", route("malformed-host", func(r *routev3.Route) { r.GetMatch().Headers[0].InvertMatch = false })},
+		"Host compared too late": {"host-whole", hcm(func(m manager) {
+			host := m.GetRouteConfig().VirtualHosts[0]
+			late := slices.IndexFunc(host.Routes, func(r *routev3.Route) bool { return r.Name == "malformed-host" })
+			host.Routes = append(slices.Delete(slices.Clone(host.Routes), late, late+1), host.Routes[late])
+		})},
 		"underscores":                {"header-limits", hcm(func(m manager) { m.CommonHttpProtocolOptions.HeadersWithUnderscoresAction = 0 })},
 		"slow headers":               {"header-limits", hcm(func(m manager) { m.RequestHeadersTimeout = nil })},
 		"no limit for the body":      {"header-limits", hcm(func(m manager) { m.RequestTimeout = nil })},

@@ -33,6 +33,7 @@ func Rules() []Rule {
 		{"identity-stripped", "a client could send identity headers of its own", identityStripped},
 		{"public-exact", "a public route that matches more than one path, or keeps credentials, is a way around authz", publicExact},
 		{"path-hygiene", "a path that Envoy and the upstream read differently is a way around authz", pathHygiene},
+		{"host-whole", "the route table compares a Host up to its colon, so 127.0.0.1:@evil.example would be ours", hostWhole},
 		{"client-address", "a forged X-Forwarded-For or x-request-id would be believed", clientAddress},
 		{"header-limits", "headers without limits, and requests that never end, are a cheap attack", headerLimits},
 		{"stream-timeout", "the default of 15 s cuts every stream", streamTimeout},
@@ -258,6 +259,34 @@ func pathHygiene(r *reader, report report) {
 			report(e.where, "remove ignore_path_parameters_in_path_matching")
 		}
 	}
+}
+
+func hostWhole(r *reader, report report) {
+	for _, e := range r.edges {
+		for _, host := range e.GetRouteConfig().GetVirtualHosts() {
+			if slices.Contains(host.GetDomains(), "*") {
+				continue // for names that are not ours
+			}
+			for _, route := range host.GetRoutes() {
+				if refusesMalformedHost(route) {
+					break
+				}
+				if route.GetRoute() != nil && route.GetMatch().GetPath() != "/health" {
+					report(e.where+" "+host.GetName(), "a route that answers 421 to a malformed :authority must stand before %q", route.GetName())
+					break
+				}
+			}
+		}
+	}
+}
+
+func refusesMalformedHost(route *routev3.Route) bool {
+	match := route.GetMatch()
+	if match.GetPrefix() != "/" || len(match.GetHeaders()) != 1 || route.GetDirectResponse().GetStatus() != 421 {
+		return false
+	}
+	h := match.GetHeaders()[0]
+	return h.GetName() == ":authority" && h.GetInvertMatch() && h.GetStringMatch().GetSafeRegex() != nil
 }
 
 func clientAddress(r *reader, report report) {
