@@ -4,10 +4,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -16,18 +13,10 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/config"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/documents"
-	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
-	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/legacysse"
-	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mcpserver"
-	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
-	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/openapi"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/ops"
-	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/plaincall"
-	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/server"
-	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/serve"
 )
 
 // version and commit are set by the linker where there is no repository to
@@ -43,13 +32,9 @@ type program struct {
 type serveCommand struct{ config.Settings }
 
 func (c *serveCommand) Run(build documents.Build) error {
-	settings, err := c.Parse()
-	if err != nil {
-		return err
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return serve(ctx, settings, build)
+	return serve.Run(ctx, c.Settings, build, os.Stderr)
 }
 
 type healthcheckCommand struct {
@@ -82,86 +67,5 @@ func main() {
 	if err := cli.Run(build); err != nil {
 		fmt.Fprintln(os.Stderr, "mcpbackend:", err)
 		os.Exit(1)
-	}
-}
-
-// serve builds every part, each from the ones before it, and runs until the
-// context ends.
-func serve(ctx context.Context, c config.Config, build documents.Build) error {
-	limitMemory()
-	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
-	metrics := ops.NewMetrics(build.Version, build.Commit)
-	publicURL := c.PublicURL.String()
-
-	document := openapi.Document()
-	if c.OpenAPIFile != "" {
-		var err error
-		if document, err = os.ReadFile(c.OpenAPIFile); err != nil {
-			return fmt.Errorf("MCPBACKEND_OPENAPI_FILE: %w", err)
-		}
-	}
-	tools, err := catalogue.Load(document, openapi.Overlay(), catalogue.Options{APIURL: c.APIURL.String(), Toolsets: c.Toolsets, ReadOnly: c.ReadOnly})
-	if err != nil {
-		return fmt.Errorf("making the catalogue: %w", err)
-	}
-	for _, warning := range tools.Warnings() {
-		log.Warn("the catalogue lacks something", "finding", warning)
-	}
-	api, err := neonpanel.New(neonpanel.Options{
-		BaseURL: c.APIURL.String(), Proxy: c.Proxy, CAFile: c.CAFile, UserAgent: "neonpanel-mcp/" + build.Version,
-		Observe: func(a neonpanel.Attempt) { metrics.Attempt(a.Operation, string(a.Class), a.Duration) },
-	})
-	if err != nil {
-		return err
-	}
-	defer api.Close()
-	calls := &invocation.Service{
-		Tools: tools, Runner: toolcall.New(api, toolcall.Options{Logger: log}), Log: log, Observer: metrics, Now: time.Now,
-	}
-	stateless, err := mcpserver.New(mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, Calls: calls, Via: invocation.Streamable})
-	if err != nil {
-		return err
-	}
-	legacy, err := mcpserver.New(mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, Calls: calls, Via: invocation.SSE, Legacy: true})
-	if err != nil {
-		return err
-	}
-	streams := legacysse.New(legacysse.Options{
-		Server: legacy, MaxStreams: c.MaxStreams, MaxPerOwner: c.MaxStreamsPerSubject, Observer: metrics, Log: log, Now: time.Now,
-	})
-	public, err := documents.New(documents.Options{PublicURL: publicURL, Build: build, Catalogue: tools, AppsChallenge: c.AppsChallenge, Now: time.Now})
-	if err != nil {
-		return err
-	}
-	edge := server.New(server.Routes{
-		MCP: mcpserver.NewHandler(stateless, calls), Plain: plaincall.Handler{Calls: calls},
-		SSE: http.HandlerFunc(streams.Stream), Messages: http.HandlerFunc(streams.Message), Public: public,
-	}, metrics, log, time.Now)
-
-	listener, err := server.Listen(c.Listen)
-	if err != nil {
-		return fmt.Errorf("MCPBACKEND_LISTEN: %w", err)
-	}
-	opsListener, err := server.Listen(c.OpsListen)
-	if err != nil {
-		return errors.Join(fmt.Errorf("MCPBACKEND_OPS_LISTEN: %w", err), listener.Close())
-	}
-	var ready ops.Ready
-	main := server.NewServer(listener, edge, log)
-	main.OnStop(func() { ready.Store(false); streams.Drain() })
-	ready.Store(true)
-	go debug.FreeOSMemory() // what the start needed is not needed again
-	log.Info("serving", "version", build.Version, "commit", build.Commit, "tools", len(tools.Tools()), "listen", c.Listen.Address)
-	return server.Run(ctx, main, server.NewServer(opsListener, ops.Handler(metrics, &ready), log))
-}
-
-// limitMemory trades memory, which this program needs little of, for less
-// garbage collection, which it would otherwise spend most of its time on.
-func limitMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(800)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(256 << 20)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/documents"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/ops"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/serve"
 )
 
 // gateway adds what the gateway adds to a verified request.
@@ -56,14 +58,12 @@ func TestTheProgramServesCompaniesFromTheAPI(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	settings, err := command.Parse()
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- serve(ctx, settings, documents.Build{Version: "v1", Commit: "abc"}) }()
+	go func() {
+		done <- serve.Run(ctx, command.Settings, documents.Build{Version: "v1", Commit: "abc"}, io.Discard)
+	}()
 	for ops.Ask(ctx, "unix", filepath.Join(dir, "ops")) != nil {
 		select {
 		case err := <-done:

@@ -3,8 +3,8 @@ package catalogue
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -119,6 +119,13 @@ func Load(document, overlay []byte, options Options) (*Catalogue, error) {
 	return c, nil
 }
 
+// UnknownToolsetsError names the toolsets that do not exist, and those that do.
+type UnknownToolsetsError struct{ Unknown, Known []string }
+
+func (e *UnknownToolsetsError) Error() string {
+	return fmt.Sprintf("there is no toolset %s; choose from %s", strings.Join(e.Unknown, ", "), strings.Join(e.Known, ", "))
+}
+
 // choose keeps the tools that the options switch on.
 func choose(tools []Tool, options Options) ([]Tool, error) {
 	wanted := options.Toolsets
@@ -130,16 +137,15 @@ func choose(tools []Tool, options Options) ([]Tool, error) {
 		known[tool.Toolset] = true
 	}
 	on := make(map[string]bool, len(wanted))
+	var unknown []string
 	for _, name := range wanted {
 		if !known[name] {
-			names := make([]string, 0, len(known))
-			for name := range known {
-				names = append(names, name)
-			}
-			sort.Strings(names)
-			return nil, fmt.Errorf("there is no toolset %q; choose from %s", name, strings.Join(names, ", "))
+			unknown = append(unknown, name)
 		}
 		on[name] = true
+	}
+	if unknown != nil {
+		return nil, &UnknownToolsetsError{Unknown: unknown, Known: slices.Sorted(maps.Keys(known))}
 	}
 	var chosen []Tool
 	for _, tool := range tools {

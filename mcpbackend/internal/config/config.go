@@ -3,6 +3,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,7 @@ type Settings struct {
 	OpsListen string `name:"mcpbackend-ops-listen" env:"MCPBACKEND_OPS_LISTEN" default:"127.0.0.1:9102" placeholder:"ADDRESS" help:"Where /healthz, /readyz and /metrics are served. Default: ${default}."`
 
 	OpenAPIFile   string `name:"mcpbackend-openapi-file" env:"MCPBACKEND_OPENAPI_FILE" placeholder:"FILE" help:"An OpenAPI description to use instead of the one built in."`
+	OpenAPIURL    string `name:"mcpbackend-openapi-url" env:"MCPBACKEND_OPENAPI_URL" placeholder:"URL" help:"Not supported in this version: a value is an error. Use --mcpbackend-openapi-file."`
 	Toolsets      string `name:"mcpbackend-toolsets" env:"MCPBACKEND_TOOLSETS" placeholder:"NAME,…" help:"The toolsets to offer, comma-separated; 'all' for every one. Default: those that read, and import."`
 	ReadOnly      string `name:"mcpbackend-read-only" env:"MCPBACKEND_READ_ONLY" default:"false" placeholder:"BOOL" help:"Offer only tools that change nothing."`
 	AppsChallenge string `name:"mcpbackend-apps-challenge" env:"MCPBACKEND_APPS_CHALLENGE" placeholder:"TOKEN" help:"Body of /.well-known/openai-apps-challenge; 404 when empty."`
@@ -55,7 +57,8 @@ type Config struct {
 }
 
 // Parse judges all settings and returns every fault at once, each with the
-// name of its setting.
+// name of its setting. With a fault, the settings that are in order are still
+// there, so that more can be said about them.
 func (s Settings) Parse() (Config, error) {
 	var faults []error
 	fault := func(name, format string, args ...any) {
@@ -88,15 +91,21 @@ func (s Settings) Parse() (Config, error) {
 			c.Proxy = u.String()
 		}
 	}
-	for name, file := range map[string]string{"UPSTREAM_CA_FILE": s.UpstreamCAFile, "MCPBACKEND_OPENAPI_FILE": s.OpenAPIFile} {
-		if file == "" {
-			continue
+	if err := regular(s.UpstreamCAFile); err != nil {
+		fault("UPSTREAM_CA_FILE", "%v", err)
+	} else if s.UpstreamCAFile != "" {
+		if pem, err := os.ReadFile(s.UpstreamCAFile); err != nil {
+			fault("UPSTREAM_CA_FILE", "cannot be read: %v", errors.Unwrap(err))
+		} else if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			fault("UPSTREAM_CA_FILE", "holds no certificate in PEM form")
 		}
-		if info, err := os.Stat(file); err != nil {
-			fault(name, "cannot be read: %v", errors.Unwrap(err))
-		} else if !info.Mode().IsRegular() {
-			fault(name, "is no regular file")
-		}
+	}
+	if err := regular(s.OpenAPIFile); err != nil {
+		fault("MCPBACKEND_OPENAPI_FILE", "%v", err)
+		c.OpenAPIFile = ""
+	}
+	if s.OpenAPIURL != "" {
+		fault("MCPBACKEND_OPENAPI_URL", "is not supported in this version: save the description to a file and name that in MCPBACKEND_OPENAPI_FILE")
 	}
 	var err error
 	if c.Listen, err = ParseAddress(s.Listen); err != nil {
@@ -113,8 +122,8 @@ func (s Settings) Parse() (Config, error) {
 			continue
 		}
 		if !toolsetName.MatchString(name) {
-			fault("MCPBACKEND_TOOLSETS", "has an element that is no name of a toolset")
-			break
+			fault("MCPBACKEND_TOOLSETS", "has an element that is no name of a toolset: %.60q", name)
+			continue
 		}
 		c.Toolsets = append(c.Toolsets, name)
 	}
@@ -134,9 +143,24 @@ func (s Settings) Parse() (Config, error) {
 		fault("MCPBACKEND_LOG_LEVEL", "must be debug, info, warn or error")
 	}
 	if len(faults) > 0 {
-		return Config{}, errors.Join(faults...)
+		return c, errors.Join(faults...)
 	}
 	return c, nil
+}
+
+// regular says why a file cannot be one to read; no name is no fault.
+func regular(file string) error {
+	if file == "" {
+		return nil
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return fmt.Errorf("cannot be read: %w", errors.Unwrap(err))
+	}
+	if !info.Mode().IsRegular() {
+		return errors.New("is no regular file")
+	}
+	return nil
 }
 
 var toolsetName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,49}$`)

@@ -41,7 +41,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 	_, err := parse(t,
 		"--neonpanel-api-url=http://my.neonpanel.com", "--upstream-proxy=socks:x", "--upstream-ca-file=/does/not/exist",
 		"--mcpbackend-listen=0.0.0.0:80", "--mcpbackend-ops-listen=unix:relative", "--mcpbackend-openapi-file=/",
-		"--mcpbackend-toolsets=a,B!", "--mcpbackend-read-only=perhaps", "--mcpbackend-apps-challenge=two words",
+		"--mcpbackend-openapi-url=https://x.com/openapi.json", "--mcpbackend-toolsets=a,B!", "--mcpbackend-read-only=perhaps", "--mcpbackend-apps-challenge=two words",
 		"--mcpbackend-max-streams=0", "--mcpbackend-max-streams-per-subject=x", "--mcpbackend-log-level=loud",
 	)
 	if err == nil {
@@ -49,7 +49,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 	}
 	for _, name := range []string{
 		"PUBLIC_URL is required", "NEONPANEL_API_URL", "UPSTREAM_PROXY", "UPSTREAM_CA_FILE", "MCPBACKEND_LISTEN", "MCPBACKEND_OPS_LISTEN",
-		"MCPBACKEND_OPENAPI_FILE", "MCPBACKEND_TOOLSETS", "MCPBACKEND_READ_ONLY", "MCPBACKEND_APPS_CHALLENGE",
+		"MCPBACKEND_OPENAPI_FILE is", "MCPBACKEND_OPENAPI_URL is not supported", "name that in MCPBACKEND_OPENAPI_FILE", "MCPBACKEND_TOOLSETS", "MCPBACKEND_READ_ONLY", "MCPBACKEND_APPS_CHALLENGE",
 		"MCPBACKEND_MAX_STREAMS ", "MCPBACKEND_MAX_STREAMS_PER_SUBJECT", "MCPBACKEND_LOG_LEVEL",
 	} {
 		if !strings.Contains(err.Error(), name) {

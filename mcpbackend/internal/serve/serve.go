@@ -1,0 +1,127 @@
+// Package serve puts the program together from its parts and runs it.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/config"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/documents"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/legacysse"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mcpserver"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/openapi"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/ops"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/plaincall"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/server"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+)
+
+// Run builds every part, each from the ones before it, and runs until the
+// context ends. Faults of the settings are returned all at once.
+func Run(ctx context.Context, settings config.Settings, build documents.Build, logs io.Writer) error {
+	c, tools, err := load(settings)
+	if err != nil {
+		return err
+	}
+	limitMemory()
+	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: c.LogLevel}))
+	metrics := ops.NewMetrics(build.Version, build.Commit)
+	publicURL := c.PublicURL.String()
+
+	for _, warning := range tools.Warnings() {
+		log.Warn("the catalogue lacks something", "finding", warning)
+	}
+	api, err := neonpanel.New(neonpanel.Options{
+		BaseURL: c.APIURL.String(), Proxy: c.Proxy, CAFile: c.CAFile, UserAgent: "neonpanel-mcp/" + build.Version,
+		Observe: func(a neonpanel.Attempt) { metrics.Attempt(a.Operation, string(a.Class), a.Duration) },
+	})
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	calls := &invocation.Service{
+		Tools: tools, Runner: toolcall.New(api, toolcall.Options{Logger: log}), Log: log, Observer: metrics, Now: time.Now,
+	}
+	stateless, err := mcpserver.New(mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, Calls: calls, Via: invocation.Streamable})
+	if err != nil {
+		return err
+	}
+	legacy, err := mcpserver.New(mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, Calls: calls, Via: invocation.SSE, Legacy: true})
+	if err != nil {
+		return err
+	}
+	streams := legacysse.New(legacysse.Options{
+		Server: legacy, MaxStreams: c.MaxStreams, MaxPerOwner: c.MaxStreamsPerSubject, Observer: metrics, Log: log, Now: time.Now,
+	})
+	public, err := documents.New(documents.Options{PublicURL: publicURL, Build: build, Catalogue: tools, AppsChallenge: c.AppsChallenge, Now: time.Now})
+	if err != nil {
+		return err
+	}
+	edge := server.New(server.Routes{
+		MCP: mcpserver.NewHandler(stateless, calls), Plain: plaincall.Handler{Calls: calls},
+		SSE: http.HandlerFunc(streams.Stream), Messages: http.HandlerFunc(streams.Message), Public: public,
+	}, metrics, log, time.Now)
+
+	listener, err := server.Listen(c.Listen)
+	if err != nil {
+		return fmt.Errorf("MCPBACKEND_LISTEN: %w", err)
+	}
+	opsListener, err := server.Listen(c.OpsListen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("MCPBACKEND_OPS_LISTEN: %w", err), listener.Close())
+	}
+	var ready ops.Ready
+	main := server.NewServer(listener, edge, log)
+	main.OnStop(func() { ready.Store(false); streams.Drain() })
+	ready.Store(true)
+	go debug.FreeOSMemory() // what the start needed is not needed again
+	log.Info("serving", "version", build.Version, "commit", build.Commit, "tools", len(tools.Tools()), "listen", c.Listen.Address)
+	return server.Run(ctx, main, server.NewServer(opsListener, ops.Handler(metrics, &ready), log))
+}
+
+// limitMemory trades memory, which this program needs little of, for less
+// garbage collection, which it would otherwise spend most of its time on.
+func limitMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(800)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(256 << 20)
+	}
+}
+
+// load judges the settings together with the catalogue that they choose, since
+// only the catalogue knows which toolsets there are.
+func load(settings config.Settings) (config.Config, *catalogue.Catalogue, error) {
+	c, fault := settings.Parse()
+	document, source := openapi.Document(), "the built-in description"
+	if c.OpenAPIFile != "" {
+		var err error
+		source = "MCPBACKEND_OPENAPI_FILE"
+		if document, err = os.ReadFile(c.OpenAPIFile); err != nil {
+			return c, nil, errors.Join(fault, fmt.Errorf("%s cannot be read: %w", source, err))
+		}
+	}
+	options := catalogue.Options{Toolsets: c.Toolsets, ReadOnly: c.ReadOnly}
+	if c.APIURL != nil {
+		options.APIURL = c.APIURL.String()
+	}
+	tools, err := catalogue.Load(document, openapi.Overlay(), options)
+	if unknown := new(catalogue.UnknownToolsetsError); errors.As(err, &unknown) {
+		return c, nil, errors.Join(fault, fmt.Errorf("MCPBACKEND_TOOLSETS names what does not exist: %w", err))
+	}
+	if err != nil {
+		err = fmt.Errorf("%s gives no catalogue: %w", source, err)
+	}
+	return c, tools, errors.Join(fault, err)
+}
