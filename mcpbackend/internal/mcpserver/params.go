@@ -31,8 +31,9 @@ var forms = map[string]form{
 	"resources/subscribe":      {func() any { return new(mcp.SubscribeParams) }, `{"uri":"…"}`},
 	"resources/unsubscribe":    {func() any { return new(mcp.UnsubscribeParams) }, `{"uri":"…"}`},
 	"completion/complete":      {func() any { return new(mcp.CompleteParams) }, `{"ref":{"type":"ref/prompt","name":"…"},"argument":{"name":"…","value":"…"}}`},
-	"logging/setLevel":         {func() any { return new(mcp.SetLoggingLevelParams) }, `{"level":"info"}`},
-	rpc.Listen:                 {func() any { return new(mcp.SubscriptionsListenParams) }, `{"notifications":{}}`},
+	//lint:ignore SA1019 old clients still send it
+	"logging/setLevel": {func() any { return new(mcp.SetLoggingLevelParams) }, `{"level":"info"}`},
+	rpc.Listen:         {func() any { return new(mcp.SubscriptionsListenParams) }, `{"notifications":{}}`},
 }
 
 // CheckParams says what is wrong with the params of a request, where the SDK
