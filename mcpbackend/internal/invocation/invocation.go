@@ -151,7 +151,7 @@ func (s *Service) Call(ctx context.Context, c identity.Caller, via Transport, na
 		s.Log.Warn("scope missing, let through", "subject", c.Subject, "client_id", c.ClientID, "tool", t.Name, "missing", reported)
 	}
 
-	out := Outcome{Known: true, Result: s.run(ctx, t, arguments, c.Token)}
+	out := Outcome{Known: true, Result: s.run(ctx, t, arguments, c)}
 	outcome := outcomeOK
 	if f := out.Failure; f != nil {
 		outcome = string(f.Kind)
@@ -170,7 +170,7 @@ func (s *Service) Call(ctx context.Context, c identity.Caller, via Transport, na
 }
 
 // run calls the runner; a panic in a tool is a failed call, not a dead process.
-func (s *Service) run(ctx context.Context, t catalogue.Tool, arguments json.RawMessage, token string) (r toolcall.Result) {
+func (s *Service) run(ctx context.Context, t catalogue.Tool, arguments json.RawMessage, c identity.Caller) (r toolcall.Result) {
 	defer func() {
 		if v := recover(); v != nil {
 			// The stack names functions and lines; the value may hold data.
@@ -178,7 +178,9 @@ func (s *Service) run(ctx context.Context, t catalogue.Tool, arguments json.RawM
 			r = failure(toolcall.Internal, "The tool failed by a fault of this server. It was logged; trying again may help.")
 		}
 	}()
-	return s.Runner.Run(ctx, t, arguments, token)
+	return s.Runner.Run(ctx, t, arguments, toolcall.Caller{
+		Bearer: c.Token, Subject: c.Subject, ClientID: c.ClientID, Scopes: c.Scopes,
+	})
 }
 
 func failure(kind toolcall.FailureKind, message string) toolcall.Result {

@@ -21,7 +21,7 @@ func (o one) Lookup(name string) (catalogue.Tool, bool) { return o.tool, name ==
 
 type answer func() toolcall.Result
 
-func (a answer) Run(context.Context, catalogue.Tool, json.RawMessage, string) toolcall.Result {
+func (a answer) Run(context.Context, catalogue.Tool, json.RawMessage, toolcall.Caller) toolcall.Result {
 	return a()
 }
 

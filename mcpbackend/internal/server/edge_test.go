@@ -78,9 +78,9 @@ func newRunner() *runner {
 	return &runner{started: make(chan struct{}, 100), ended: make(chan error, 100), release: make(chan struct{})}
 }
 
-func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMessage, bearer string) toolcall.Result {
+func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMessage, c toolcall.Caller) toolcall.Result {
 	r.mu.Lock()
-	r.bearers = append(r.bearers, t.Name+" "+bearer)
+	r.bearers = append(r.bearers, t.Name+" "+c.Bearer)
 	r.mu.Unlock()
 	failed := func(k toolcall.FailureKind, message string) toolcall.Result {
 		return toolcall.Result{Text: message, Failure: &toolcall.Failure{Kind: k, Message: message}}
@@ -107,7 +107,7 @@ func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMe
 	if arguments == nil {
 		arguments = json.RawMessage("{}")
 	}
-	structured, err := json.Marshal(map[string]any{"tool": t.Name, "arguments": arguments, "bearer": bearer})
+	structured, err := json.Marshal(map[string]any{"tool": t.Name, "arguments": arguments, "bearer": c.Bearer})
 	if err != nil {
 		return failed(toolcall.Internal, err.Error())
 	}

@@ -90,7 +90,7 @@ func TestEveryKindOfArgument(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			api := &recording{}
-			result := New(api, Options{}).Run(t.Context(), tool, json.RawMessage(test.arguments), token)
+			result := New(api, Options{}).Run(t.Context(), tool, json.RawMessage(test.arguments), Caller{Bearer: token})
 			if test.fault != "" {
 				if result.Failure == nil || !strings.Contains(result.Text, test.fault) {
 					t.Errorf("got %s", result.Text)
@@ -182,7 +182,7 @@ func BenchmarkRun(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if result := runner.Run(b.Context(), tool, arguments, token); result.Failure != nil {
+				if result := runner.Run(b.Context(), tool, arguments, Caller{Bearer: token}); result.Failure != nil {
 					b.Fatal(result.Text)
 				}
 			}

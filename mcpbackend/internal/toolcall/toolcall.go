@@ -18,11 +18,29 @@ import (
 // Runner runs tools.
 type Runner interface {
 	// Run calls t with the arguments as the client sent them (any JSON, or
-	// nil), as the owner of bearer, an access token that goes to the NeonPanel
-	// API and nowhere else. It never panics, and it honours ctx's cancellation
-	// all the way to the API.
-	Run(ctx context.Context, t catalogue.Tool, arguments json.RawMessage, bearer string) Result
+	// nil), as c. It never panics, and it honours ctx's cancellation all the way
+	// to the API.
+	Run(ctx context.Context, t catalogue.Tool, arguments json.RawMessage, c Caller) Result
 }
+
+// Caller is whom a tool runs for. What is kept between calls is kept apart by
+// subject, client and scopes.
+type Caller struct {
+	// Bearer is the access token: it goes to the NeonPanel API and nowhere else.
+	Bearer string `json:"-"`
+	// Subject is the stable user id, ClientID the OAuth client, which may be empty.
+	Subject, ClientID string
+	// Scopes are those that were granted, sorted.
+	Scopes []string
+}
+
+// String keeps the token out of whatever prints a caller.
+func (c Caller) String() string {
+	return fmt.Sprintf("caller %q of client %q", c.Subject, c.ClientID)
+}
+
+// GoString keeps the token out of %#v too.
+func (c Caller) GoString() string { return c.String() }
 
 // Result is the outcome of a call: an answer, or a failure that a model can
 // act on.
@@ -100,7 +118,7 @@ func New(api API, options Options) Runner {
 	return r
 }
 
-func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMessage, bearer string) (result Result) {
+func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMessage, c Caller) (result Result) {
 	// A panic here would end the process: the SDK runs tools on its own
 	// goroutines.
 	defer func() {
@@ -117,7 +135,7 @@ func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMe
 	if len(faults) > 0 {
 		return failed(Failure{Kind: InvalidArguments, Message: listFaults(&t, faults)})
 	}
-	request.Bearer = bearer
+	request.Bearer = c.Bearer
 	response, err := r.api.Do(ctx, request)
 	if err != nil {
 		return failed(explain(&t, err))

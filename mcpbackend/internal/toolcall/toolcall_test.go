@@ -69,7 +69,7 @@ func (s *stage) tool(t testing.TB, name string) catalogue.Tool {
 
 func (s *stage) call(t testing.TB, name, arguments string) Result {
 	t.Helper()
-	result := s.runner.Run(t.Context(), s.tool(t, name), json.RawMessage(arguments), token)
+	result := s.runner.Run(t.Context(), s.tool(t, name), json.RawMessage(arguments), Caller{Bearer: token})
 	if result.Text == "" {
 		t.Error("the result has no text")
 	}
@@ -331,7 +331,7 @@ func TestCancellationIsItsOwnKind(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-arrived; cancel() }()
-	result := s.runner.Run(ctx, s.tool(t, "list_reports"), nil, token)
+	result := s.runner.Run(ctx, s.tool(t, "list_reports"), nil, Caller{Bearer: token})
 	if result.Failure == nil || result.Failure.Kind != Canceled {
 		t.Errorf("got %+v", result)
 	}
@@ -484,6 +484,20 @@ func TestLinksMustLeadToAPublicHost(t *testing.T) {
 	} {
 		if checkLink(bad) == "" {
 			t.Errorf("%s was taken", bad)
+		}
+	}
+}
+
+func TestACallerNeverPrintsItsToken(t *testing.T) {
+	t.Parallel()
+	c := Caller{Bearer: "secret", Subject: "46", ClientID: "chat"}
+	asJSON, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, printed := range []string{fmt.Sprint(c), fmt.Sprintf("%+v %#v", c, c), string(asJSON)} {
+		if strings.Contains(printed, "secret") || !strings.Contains(printed, "46") {
+			t.Errorf("printed %s", printed)
 		}
 	}
 }
