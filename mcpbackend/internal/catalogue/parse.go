@@ -180,12 +180,26 @@ func inputSchema(parameters []Parameter, names map[string]string) json.RawMessag
 		if p.Hidden {
 			continue
 		}
-		p.Schema.Description = operationIDs.ReplaceAllStringFunc(p.Schema.Description, func(word string) string {
-			return firstOf(names[word], word)
-		})
+		p.Schema.nameTools(names)
 		input.Properties = append(input.Properties, Property{Name: p.Argument, Required: p.Required, Schema: p.Schema})
 	}
 	return input.append(nil)
+}
+
+// nameTools puts names of tools for operationIds, in every description.
+func (s *Schema) nameTools(names map[string]string) {
+	s.Description = operationIDs.ReplaceAllStringFunc(s.Description, func(word string) string {
+		return firstOf(names[word], word)
+	})
+	if s.Items != nil {
+		s.Items.nameTools(names)
+	}
+	for _, p := range s.Properties {
+		p.Schema.nameTools(names)
+	}
+	for _, alternative := range s.AnyOf {
+		alternative.nameTools(names)
+	}
 }
 
 var operationIDs = regexp.MustCompile(`[A-Za-z]+(\.[a-z]+)?`)
