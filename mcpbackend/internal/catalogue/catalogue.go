@@ -16,6 +16,8 @@ const (
 	ReadTools = "reads"
 	// OtherTools is the toolset of operations that the overlay does not know.
 	OtherTools = "other"
+	// InsightTools is the toolset of tools that are made of several operations.
+	InsightTools = "insights"
 )
 
 // DefaultToolsets are in force when none are named: updates and deletes have to
@@ -33,6 +35,10 @@ type Options struct {
 	// ReadOnly leaves out every tool that changes something, whatever Toolsets
 	// says.
 	ReadOnly bool
+	// Compose, when set, is given the operations of the document, switched on or
+	// not, and makes the tools that consist of several. Those whose operations
+	// are not all there it leaves out.
+	Compose func(operation func(id string) (Tool, bool)) []Tool
 }
 
 // Catalogue holds the tools of one document. It never changes.
@@ -94,7 +100,17 @@ func Load(document, overlay []byte, options Options) (*Catalogue, error) {
 		return nil, err
 	}
 	c.title, c.version, c.warnings = parsed.title, parsed.version, parsed.warnings
-	tools, err := choose(parsed.tools, options)
+	tools := parsed.tools
+	if options.Compose != nil {
+		tools = slices.Concat(tools, options.Compose(func(id string) (Tool, bool) {
+			i := slices.IndexFunc(parsed.tools, func(t Tool) bool { return t.Operation.ID == id })
+			if i < 0 {
+				return Tool{}, false
+			}
+			return parsed.tools[i], true
+		}))
+	}
+	tools, err = choose(tools, options)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +148,7 @@ func choose(tools []Tool, options Options) ([]Tool, error) {
 	if len(wanted) == 0 {
 		wanted = DefaultToolsets()
 	}
-	known := map[string]bool{AllTools: true, ReadTools: true, OtherTools: true, "import": true}
+	known := map[string]bool{AllTools: true, ReadTools: true, OtherTools: true, InsightTools: true, "import": true}
 	for _, tool := range tools {
 		known[tool.Toolset] = true
 	}

@@ -26,8 +26,12 @@ type Tool struct {
 	// Scopes are those that a caller needs, all of them; sorted.
 	Scopes []string
 
-	// Operation says how to call the API.
+	// Operation says how to call the API. A tool that is made of several
+	// operations has only the Parameters of one, which are its arguments.
 	Operation Operation
+	// Parts are the tools of the operations that it is made of, by operationId, as
+	// the same document has them; nil for a tool that is one operation.
+	Parts map[string]Tool
 }
 
 // Operation says how to call the NeonPanel API. It is shared by every copy of
@@ -53,6 +57,8 @@ type Location string
 
 // The places of arguments.
 const (
+	// Nowhere is for arguments of a tool that is no operation.
+	Nowhere Location = ""
 	InPath  Location = "path"
 	InQuery Location = "query"
 	// InBody is a member of a JSON object.
