@@ -18,18 +18,12 @@ type claims struct {
 	scopes    bool
 }
 
-func read(raw string) claims {
+func read(raw string, judged strictjson.Object) claims {
 	c := claims{isJWT: jws.Looks(raw)}
-	parsed, err := jws.Parse(raw)
-	if err != nil {
-		return c
+	if parsed, err := jws.Parse(raw); err == nil {
+		c.algorithm = parsed.Algorithm
 	}
-	c.algorithm = parsed.Algorithm
-	object, err := strictjson.ParseObject(parsed.Payload)
-	if err != nil {
-		return c
-	}
-	for _, member := range object {
+	for _, member := range judged {
 		switch member.Name {
 		case "iss":
 			c.issuer, _ = member.Value.Text()

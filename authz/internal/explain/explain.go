@@ -18,6 +18,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/resource"
 	"github.com/neonpanel/mcp-gateway/authz/internal/scopes"
 	"github.com/neonpanel/mcp-gateway/authz/internal/serve"
+	"github.com/neonpanel/mcp-gateway/authz/internal/strictjson"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
 	"github.com/neonpanel/mcp-gateway/authz/internal/trail"
 	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
@@ -94,12 +95,12 @@ func Explain(ctx context.Context, o Options, raw string) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	report, who, err := o.judge(ctx, c, raw)
+	report, found, err := o.judge(ctx, c, raw)
 	if err != nil {
 		return Report{}, err
 	}
 	if report.Verdict == Refused {
-		if report.Proposal, err = o.propose(ctx, c, &report, who, raw); err != nil {
+		if report.Proposal, err = o.propose(ctx, c, &report, found, raw); err != nil {
 			return Report{}, err
 		}
 	}
@@ -109,14 +110,21 @@ func Explain(ctx context.Context, o Options, raw string) (Report, error) {
 // firstFetch is the longest wait for the issuer's documents.
 const firstFetch = 10 * time.Second
 
+// evidence is what proposals are made from, beside the report.
+type evidence struct {
+	who token.Identity
+	// claims are those that were judged; nil if none could be read.
+	claims strictjson.Object
+}
+
 // judge has the server's parts judge the token under some settings.
-func (o Options) judge(ctx context.Context, c config.Config, raw string) (Report, token.Identity, error) {
+func (o Options) judge(ctx context.Context, c config.Config, raw string) (Report, evidence, error) {
 	heard := newWitness()
 	options := serve.VerifierOptions(c, heard, slog.New(heard))
 	options.Transport = o.Transport
 	verify, err := verifier.New(options)
 	if err != nil {
-		return Report{}, token.Identity{}, err
+		return Report{}, evidence{}, err
 	}
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
@@ -135,11 +143,11 @@ func (o Options) judge(ctx context.Context, c config.Config, raw string) (Report
 	// make it ask; nobody is limited here.
 	unlimited, err := limit.New(0, 1)
 	if err != nil {
-		return Report{}, token.Identity{}, err
+		return Report{}, evidence{}, err
 	}
 	decider, err := decision.New(serve.DeciderOptions(c, answered{who, refusal}, verify.Metadata().ScopesSupported, unlimited))
 	if err != nil {
-		return Report{}, token.Identity{}, err
+		return Report{}, evidence{}, err
 	}
 	answer := decider.Decide(ctx, decision.Request{Path: resource.MCP.Path(), Authorization: []string{"Bearer " + raw}})
 	report := Report{Reason: answer.Facts.Reason, Status: answer.Status, Trouble: heard.trouble()}
@@ -166,7 +174,7 @@ func (o Options) judge(ctx context.Context, c config.Config, raw string) (Report
 		_ = t.Fail(at, answer.Facts.Reason, answer.Cause)
 	}
 	report.Checks = describe(c, verify.Metadata(), t.Steps(), who)
-	return report, who, nil
+	return report, evidence{who, t.Judged()}, nil
 }
 
 // answered is a verifier that has been asked already.

@@ -79,10 +79,14 @@ func TestExplanations(t *testing.T) {
 	t.Parallel()
 	server := newIssuer(t)
 	server.Serve(issuertest.PathIntrospect, func(w http.ResponseWriter, r *http.Request) {
-		answer := map[string]any{"active": r.PostFormValue("token") == "good-opaque-token"}
-		if answer["active"] == true {
-			maps.Copy(answer, claims(server.Issuer, nil))
-		}
+		about := map[string]map[string]any{
+			"good-opaque-token":    claims(server.Issuer, nil),
+			"opaque-for-client":    claims(server.Issuer, map[string]any{"aud": "client-1"}),
+			"opaque-for-elsewhere": claims(server.Issuer, map[string]any{"aud": "https://api.example.com"}),
+			"opaque-of-another":    claims(server.Issuer, map[string]any{"iss": "https://other.example"}),
+		}[r.PostFormValue("token")]
+		answer := map[string]any{"active": about != nil}
+		maps.Copy(answer, about)
 		issuertest.JSON(issuertest.Encode(answer))(w, r)
 	})
 	sign := func(changes map[string]any) string { return signer.Sign(claims(server.Issuer, changes)) }
@@ -225,6 +229,20 @@ func TestExplanations(t *testing.T) {
 			others: []string{"AUTHZ_INTROSPECTION_CLIENT_ID=(a client that may introspect), with AUTHZ_INTROSPECTION_CLIENT_SECRET_FILE or AUTHZ_INTROSPECTION_KEY_FILE"},
 		},
 		"opaque and good": {raw: "good-opaque-token", set: introspecting, verdict: explain.Accepted, reason: decision.ReasonOK},
+		"opaque, for a client": {
+			raw: "opaque-for-client", set: func(s *config.Settings) { introspecting(s); s.Audiences = audience },
+			verdict: explain.Refused, reason: token.AudienceMismatch, failed: []trail.Check{trail.Audience},
+			changes: []string{"AUTHZ_CLIENT_IDS=client-1"}, others: []string{"AUTHZ_AUDIENCES=" + audience + ",any", "AUTHZ_AUDIENCE_MODE=report"},
+		},
+		"opaque, for another resource": {
+			raw: "opaque-for-elsewhere", set: func(s *config.Settings) { introspecting(s); s.Audiences = audience },
+			verdict: explain.Refused, reason: token.AudienceMismatch, failed: []trail.Check{trail.Audience},
+			changes: []string{"AUTHZ_AUDIENCES=" + audience + ",https://api.example.com"}, others: []string{"AUTHZ_AUDIENCE_MODE=report"},
+		},
+		"opaque, of another issuer": {
+			raw: "opaque-of-another", set: introspecting,
+			verdict: explain.Refused, reason: token.IssuerMismatch, failed: []trail.Check{trail.Issuer}, others: []string{"NEONPANEL_ISSUER=https://other.example"},
+		},
 		"opaque and revoked": {
 			raw: "revoked-opaque-token", set: introspecting, verdict: explain.Refused, reason: token.Inactive, failed: []trail.Check{trail.Introspection},
 		},

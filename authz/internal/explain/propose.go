@@ -40,12 +40,12 @@ type Change struct {
 
 // propose looks for settings under which the token would be accepted, and has
 // it judged anew under them.
-func (o Options) propose(ctx context.Context, c config.Config, r *Report, who token.Identity, raw string) (Proposal, error) {
+func (o Options) propose(ctx context.Context, c config.Config, r *Report, found evidence, raw string) (Proposal, error) {
 	var p Proposal
-	claims := read(raw)
+	claims := read(raw, found.claims)
 	for _, check := range r.Checks {
 		if check.Result == trail.Fail {
-			p.consider(c, check.Reason, claims, who)
+			p.consider(c, check.Reason, claims, found.who)
 		}
 	}
 	if len(p.Changes) == 0 {

@@ -66,6 +66,7 @@ type Judgement struct {
 // Judge judges claims. Its errors are *token.Error. With a record, if t is not
 // nil, every claim is judged and the faults are in the record alone.
 func (r *Rules) Judge(object strictjson.Object, now time.Time, t *trail.Trail) (Judgement, error) {
+	t.Judge(object)
 	var c claims
 	if err := c.read(object, t); err != nil {
 		return Judgement{}, err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/neonpanel/mcp-gateway/authz/internal/strictjson"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
 )
 
@@ -76,8 +77,9 @@ type Step struct {
 
 // Trail is the record of one token.
 type Trail struct {
-	steps map[Check]*Step
-	first *token.Error
+	steps  map[Check]*Step
+	first  *token.Error
+	judged strictjson.Object
 }
 
 // New makes an empty Trail.
@@ -154,6 +156,17 @@ func (t *Trail) See(check Check, seen string) {
 		t.step(check).Seen = seen
 	}
 }
+
+// Judge keeps the claims that are about to be judged: those of a JWT, or of the
+// issuer's answer about an opaque token.
+func (t *Trail) Judge(claims strictjson.Object) {
+	if t != nil {
+		t.judged = claims
+	}
+}
+
+// Judged are those claims; nil if none could be read.
+func (t *Trail) Judged() strictjson.Object { return t.judged }
 
 // Note adds to a check that does not fail.
 func (t *Trail) Note(check Check, note string) {
