@@ -201,7 +201,13 @@ func describe(c config.Config, issuer verifier.Metadata, steps []trail.Step, who
 			Name: s.Check, Result: s.Result, Seen: printable(s.Seen), Note: printable(s.Note), Reason: s.Reason,
 			DecidedBy: decidedBy(c, issuer, s.Check),
 		}
-		if s.Check == trail.RequiredScopes {
+		switch {
+		case s.Check == trail.Scopes && s.Result == trail.Pass && len(who.Scopes) > 0:
+			// Whether a call needs one of them is for mcpbackend to say.
+			if missing := who.Missing(inForce(c, issuer)...); len(missing) > 0 {
+				check.Note = printable("of those in force not granted: " + scopes.Join(missing))
+			}
+		case s.Check == trail.RequiredScopes:
 			check.required(c, unread, who)
 		}
 		if check.Result == trail.Fail {

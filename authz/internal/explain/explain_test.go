@@ -331,6 +331,25 @@ func TestOtherSettingsWorkToo(t *testing.T) {
 	}
 }
 
+func TestScopesThatWereNotGrantedAreNamed(t *testing.T) {
+	t.Parallel()
+	server := newIssuer(t)
+	raw := signer.Sign(claims(server.Issuer, map[string]any{"scope": "read:analytics"}))
+	s := settings(server)
+	for want, configured := range map[string]string{
+		"of those in force not granted: read:inventory":              "",
+		"of those in force not granted: read:companies write:import": "read:analytics,read:companies,write:import",
+		"": "read:analytics",
+	} {
+		s.Scopes = configured
+		report := run(t, s, raw)
+		at := slices.IndexFunc(report.Checks, func(c explain.Check) bool { return c.Name == trail.Scopes })
+		if got := report.Checks[at]; report.Verdict != explain.Accepted || got.Note != want || !strings.HasPrefix(got.DecidedBy, "AUTHZ_SCOPES=") {
+			t.Errorf("%q: %+v", configured, got)
+		}
+	}
+}
+
 func TestEveryReasonHasAFix(t *testing.T) {
 	t.Parallel()
 	for _, reason := range decision.Refusals() {

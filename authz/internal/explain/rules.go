@@ -6,6 +6,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/config"
 	"github.com/neonpanel/mcp-gateway/authz/internal/decision"
+	"github.com/neonpanel/mcp-gateway/authz/internal/scopes"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
 	"github.com/neonpanel/mcp-gateway/authz/internal/trail"
 	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
@@ -53,7 +54,11 @@ func decidedBy(c config.Config, issuer verifier.Metadata, check trail.Check) str
 	case trail.TokenID:
 		return "a string, if present"
 	case trail.Scopes:
-		return "scope, scp and scopes: each element one scope-token (RFC 6749 §3.3)"
+		from := "AUTHZ_SCOPES="
+		if c.Scopes == nil {
+			from += "(the issuer's metadata) "
+		}
+		return from + or(strings.Join(inForce(c, issuer), ","), "(none)") + "; each element one scope-token (RFC 6749 §3.3)"
 	case trail.IDToken:
 		return "no nonce, at_hash, c_hash: they mark ID tokens"
 	case trail.Use:
@@ -76,6 +81,10 @@ func decidedBy(c config.Config, issuer verifier.Metadata, check trail.Check) str
 		return "AUTHZ_REQUIRED_SCOPES=" + or(strings.Join(c.RequiredScopes, ","), "(none)") + ", AUTHZ_SCOPE_MODE=" + string(c.ScopeMode)
 	}
 	return ""
+}
+
+func inForce(c config.Config, issuer verifier.Metadata) []string {
+	return scopes.InForce(c.Scopes, issuer.ScopesSupported())
 }
 
 func or(s, otherwise string) string {

@@ -1,0 +1,296 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A guide's fenced blocks are of three kinds: those marked sh are run, those
+// with lines that begin with "$ " are run and their output is compared, all
+// others are for the reader alone. One shell runs all of a guide.
+//
+// In an output that is compared, a line […] stands for any number of lines and
+// … for any part of a line.
+
+// step is one command of a guide, or the commands of a block marked sh.
+type step struct {
+	line    int
+	command string
+	// want is the output; nil if it is not compared.
+	want []string
+}
+
+func readGuide(t *testing.T, path string) []step {
+	t.Helper()
+	var steps []step
+	inside, marked, at := false, "", 0
+	var block []string
+	for number, line := range strings.Split(read(t, path), "\n") {
+		mark, fence := strings.CutPrefix(line, "```")
+		switch {
+		case fence && !inside:
+			inside, marked, at, block = true, mark, number+2, nil
+		case fence:
+			inside = false
+			if marked == "sh" {
+				steps = append(steps, step{line: at, command: strings.Join(block, "\n")})
+				continue
+			}
+			for i, line := range block {
+				if command, is := strings.CutPrefix(line, "$ "); is {
+					steps = append(steps, step{line: at + i, command: command, want: []string{}})
+				} else if len(steps) > 0 && steps[len(steps)-1].line >= at {
+					last := &steps[len(steps)-1]
+					last.want = append(last.want, line)
+				}
+			}
+		case inside:
+			block = append(block, line)
+		}
+	}
+	return steps
+}
+
+// shell is a bash that runs one command after the other.
+type shell struct {
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+func startShell(t *testing.T, dir string, environment []string) *shell {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	cmd := exec.CommandContext(ctx, "bash", "--norc", "--noprofile")
+	cmd.Dir, cmd.Env = dir, environment
+	// A group of its own, which also holds what a guide starts in the background.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = write, write
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write.Close()
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait()
+		output.Close()
+	})
+	return &shell{in: in, out: bufio.NewReader(output)}
+}
+
+// say types a line.
+func (s *shell) say(t *testing.T, line string) {
+	t.Helper()
+	if _, err := io.WriteString(s.in, line+"\n"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const done = "this command has ended"
+
+// run types a command and returns what it and those before it printed.
+func (s *shell) run(t *testing.T, command string) []string {
+	t.Helper()
+	s.say(t, command)
+	s.say(t, "echo; echo '"+done+"'")
+	var lines []string
+	for {
+		line, err := s.out.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the shell ended: %v, after:\n%s", err, strings.Join(lines, "\n"))
+		}
+		line = strings.TrimSuffix(line, "\n")
+		if line == done {
+			break
+		}
+		lines = append(lines, line)
+	}
+	// The empty line of echo ends an output that has no line break at its end.
+	if n := len(lines); n > 0 && lines[n-1] == "" {
+		lines = lines[:n-1]
+	}
+	return lines
+}
+
+// volatile is what differs from run to run.
+var volatile = []struct {
+	form *regexp.Regexp
+	is   string
+}{
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`), "TIME"},
+	{regexp.MustCompile(`\b\d{10}(\.\d+)?\b`), "DATE"},
+	{regexp.MustCompile(`\b(in )?\d+ (seconds|minutes|hours|days)( ago)?\b`), "WHEN"},
+	{regexp.MustCompile(`\b\d+(\.\d+)?m?s old\b`), "AGE old"},
+	{regexp.MustCompile(`"[A-Za-z0-9_-]{16}"`), `"KID"`},
+	{regexp.MustCompile(`\b[0-9a-f]{32,80}\b`), "HEX"},
+}
+
+func settled(line string) string {
+	for _, v := range volatile {
+		line = v.form.ReplaceAllString(line, v.is)
+	}
+	return strings.TrimRight(line, " ")
+}
+
+// matches reports whether an output is as a guide has it, and if not, which
+// line of the guide is not there.
+func matches(want, got []string) (bool, string) {
+	if len(want) == 0 {
+		return len(got) == 0, "no output at all"
+	}
+	if want[0] == "[…]" {
+		if len(want) == 1 {
+			return true, ""
+		}
+		missing := want[1]
+		for at := range got {
+			ok, said := matches(want[1:], got[at:])
+			if ok {
+				return true, ""
+			}
+			if said != want[1] {
+				missing = said
+			}
+		}
+		return false, missing
+	}
+	if len(got) == 0 {
+		return false, want[0]
+	}
+	form := strings.ReplaceAll(regexp.QuoteMeta(settled(want[0])), "…", ".*")
+	if !regexp.MustCompile("^" + form + "$").MatchString(settled(got[0])) {
+		return false, want[0]
+	}
+	if len(want) == 1 {
+		return len(got) == 1, "the end of the output"
+	}
+	return matches(want[1:], got[1:])
+}
+
+// followGuide runs a guide on a sandbox of its own. What the guide calls by
+// these addresses listens elsewhere in the test.
+func followGuide(t *testing.T, path string, asked func(output []string) (answer string)) {
+	t.Helper()
+	dir := t.TempDir()
+	bin, err := filepath.Abs(binaries(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(bin, filepath.Join(dir, "bin")); err != nil {
+		t.Fatal(err)
+	}
+	issuer := fmt.Sprintf("127.0.0.1:%d", anyPort(t))
+	control := fmt.Sprintf("127.0.0.1:%d", anyPort(t))
+	client := httptest.NewServer(http.NotFoundHandler()) // where a login ends
+	t.Cleanup(client.Close)
+	here := strings.NewReplacer("127.0.0.1:9390", issuer, "127.0.0.1:9391", control, "http://127.0.0.1:7777", client.URL)
+	there := strings.NewReplacer(issuer, "127.0.0.1:9390", control, "127.0.0.1:9391", client.URL, "http://127.0.0.1:7777")
+	sh := startShell(t, dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir})
+	steps := readGuide(t, path)
+	if len(steps) < 5 {
+		t.Fatalf("only %d commands found in %s", len(steps), path)
+	}
+	var before []string
+	for _, s := range steps {
+		if s.command == "read -r code" {
+			// Typed before the end of the command is asked for, since read takes it.
+			sh.say(t, s.command)
+			s.command = asked(before)
+		}
+		got := sh.run(t, here.Replace(s.command))
+		before = append([]string(nil), got...)
+		for i := range got {
+			got[i] = there.Replace(got[i])
+		}
+		if strings.Contains(s.command, "bin/sandbox serve ") {
+			listening(t, issuer)
+		}
+		if s.want == nil {
+			if len(got) > 0 {
+				t.Fatalf("%s:%d: %s", path, s.line, strings.Join(got, "\n"))
+			}
+			continue
+		}
+		// What separates two commands in a block is no output.
+		want := s.want
+		if ok, missing := matches(want, got); !ok {
+			t.Errorf("%s:%d: $ %s\nprints:\n%s\n\nwithout what the guide shows:\n%s", path, s.line, s.command, strings.Join(got, "\n"), missing)
+		}
+	}
+}
+
+func listening(t *testing.T, address string) {
+	t.Helper()
+	eventually(t, 20*time.Second, func() string {
+		c, err := net.DialTimeout("tcp", address, time.Second)
+		if err != nil {
+			return err.Error()
+		}
+		c.Close()
+		return ""
+	})
+}
+
+func TestGuideToExplainPrintsWhatItShows(t *testing.T) {
+	t.Parallel()
+	followGuide(t, "docs/guide-explain.md", nil)
+}
+
+func TestGuideToTokensPrintsWhatItShows(t *testing.T) {
+	t.Parallel()
+	followGuide(t, "docs/tokens.md", func(output []string) string {
+		page, err := user(sellerOne).Authorize(t.Context(), output[len(output)-1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		code := page.URL.Query().Get("code")
+		if code == "" {
+			t.Fatalf("no code at the end of the login: %s", page.URL.Redacted())
+		}
+		return code
+	})
+}
+
+// A comparison that takes anything would prove nothing.
+func TestGuideComparison(t *testing.T) {
+	t.Parallel()
+	got := []string{"pass     form", "fail     aud  \"x\"", "", "REFUSED: 401 and y", "exp 1795144558.156749 (in 59 minutes)"}
+	for text, want := range map[string]bool{
+		"pass     form\n[…]": true,
+		"[…]\nfail     aud  \"x\"\n\nREFUSED: 401 and …\n[…]":                            true,
+		"[…]\nexp 1700000000 (in 58 minutes)":                                            true,
+		"pass     form\nfail     aud  \"x\"\n\nREFUSED: 401 and y\nexp 1 (in 1 minutes)": false,
+		"pass     form":                    false,
+		"[…]\nfail     aud  \"z\"\n[…]":    false,
+		"[…]\nREFUSED: 402…\n[…]":          false,
+		"fail     aud  \"x\"\n[…]":         false,
+		"[…]\npass     form\n[…]\nmissing": false,
+		"[…]":                              true,
+		"":                                 false,
+	} {
+		if ok, _ := matches(strings.Split(text, "\n"), got); ok != want {
+			t.Errorf("%q: %v", text, ok)
+		}
+	}
+}
