@@ -23,8 +23,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// command is authz with nothing else in its environment.
-func command(t *testing.T, environment []string, args ...string) (*exec.Cmd, *bytes.Buffer) {
+// authz is the program with nothing else in its environment.
+func authz(t *testing.T, environment []string, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -41,12 +41,13 @@ func command(t *testing.T, environment []string, args ...string) (*exec.Cmd, *by
 
 func TestHelpNamesEverySetting(t *testing.T) {
 	t.Parallel()
-	c, output := command(t, nil, "serve", "--help")
+	c, output := authz(t, nil, "serve", "--help")
 	if err := c.Run(); err != nil {
 		t.Fatal(err, output)
 	}
 	for _, setting := range []string{
 		"PUBLIC_URL", "NEONPANEL_ISSUER", "UPSTREAM_PROXY", "UPSTREAM_CA_FILE", "AUTHZ_LISTEN", "AUTHZ_DISCOVERY_LISTEN", "AUTHZ_OPS_LISTEN",
+		"AUTHZ_TLS_CERT", "AUTHZ_TLS_KEY", "AUTHZ_TLS_CLIENT_CA", "AUTHZ_TLS_CLIENT_SANS",
 		"AUTHZ_JWKS_URL", "AUTHZ_TOKEN_MODE", "AUTHZ_ALGORITHMS", "AUTHZ_AUDIENCES", "AUTHZ_CLIENT_IDS", "AUTHZ_AUDIENCE_MODE",
 		"AUTHZ_ALLOW_MISSING_ISSUER", "AUTHZ_LEEWAY", "AUTHZ_SCOPES", "AUTHZ_REQUIRED_SCOPES", "AUTHZ_SCOPE_MODE", "AUTHZ_INTROSPECTION_URL",
 		"AUTHZ_INTROSPECTION_CLIENT_ID", "AUTHZ_INTROSPECTION_CLIENT_SECRET", "AUTHZ_INTROSPECTION_CLIENT_SECRET_FILE", "AUTHZ_KEYS_REFRESH",
@@ -64,7 +65,7 @@ func TestHelpNamesEverySetting(t *testing.T) {
 
 func TestFaultsEndTheProgramTogether(t *testing.T) {
 	t.Parallel()
-	c, output := command(t, []string{"AUTHZ_LEEWAY=long", "AUTHZ_SCOPES="}, "--authz-algorithms=HS256")
+	c, output := authz(t, []string{"AUTHZ_LEEWAY=long", "AUTHZ_SCOPES="}, "--authz-algorithms=HS256")
 	if err := c.Run(); err == nil {
 		t.Error("exit status 0")
 	}
@@ -89,13 +90,13 @@ func TestRunsFromTheEnvironmentAndEndsOnSIGTERM(t *testing.T) {
 		"AUTHZ_DISCOVERY_LISTEN=unix:" + filepath.Join(dir, "discovery.sock"),
 		"AUTHZ_OPS_LISTEN=unix:" + filepath.Join(dir, "ops.sock"),
 	}
-	server, log := command(t, environment)
+	server, log := authz(t, environment)
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		live, output := command(t, environment, "healthcheck", "--live")
+		live, output := authz(t, environment, "healthcheck", "--live")
 		if live.Run() == nil {
 			break
 		}
@@ -106,7 +107,7 @@ func TestRunsFromTheEnvironmentAndEndsOnSIGTERM(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	ready, output := command(t, environment, "healthcheck")
+	ready, output := authz(t, environment, "healthcheck")
 	if err := ready.Run(); err == nil || !strings.Contains(output.String(), "not ready") {
 		t.Errorf("without keys: %v, %s", err, output)
 	}
@@ -140,7 +141,7 @@ func TestExplainSaysTheVerdictByItsExitStatus(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			explain, output := command(t, environment, c.args...)
+			explain, output := authz(t, environment, c.args...)
 			explain.Stdin = strings.NewReader(c.stdin)
 			_ = explain.Run()
 			if got := explain.ProcessState.ExitCode(); got != c.status || !strings.Contains(output.String(), c.output) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/clientauth"
 	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
+	"github.com/neonpanel/mcp-gateway/authz/internal/mtls"
 	"github.com/neonpanel/mcp-gateway/authz/internal/resource"
 	"github.com/neonpanel/mcp-gateway/authz/internal/scopes"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
@@ -27,7 +28,10 @@ type Config struct {
 	Proxy  string
 	CAFile string
 
-	Listen, DiscoveryListen, OpsListen listen.Address
+	Listen, DiscoveryListen listen.Address
+	OpsListen               []listen.Address
+	// TLS is nil without it.
+	TLS *mtls.Options
 
 	TokenMode  string
 	Algorithms []string
@@ -101,7 +105,8 @@ func (s Settings) Validate() (Config, error) {
 
 		Listen:          j.address("AUTHZ_LISTEN", s.Listen),
 		DiscoveryListen: j.address("AUTHZ_DISCOVERY_LISTEN", s.DiscoveryListen),
-		OpsListen:       j.address("AUTHZ_OPS_LISTEN", s.OpsListen),
+		OpsListen:       j.addresses("AUTHZ_OPS_LISTEN", s.OpsListen),
+		TLS:             j.tls(s),
 
 		TokenMode:          j.oneOf("AUTHZ_TOKEN_MODE", s.TokenMode, "auto", "jwt", "opaque"),
 		Algorithms:         j.algorithms("AUTHZ_ALGORITHMS", s.Algorithms),
@@ -159,6 +164,9 @@ func (c Config) Warnings() []string {
 	if c.ReportAudience {
 		w = append(w, "AUTHZ_AUDIENCE_MODE=report: a wrong audience is logged and counted, not refused")
 	}
+	if c.TLS != nil && len(c.TLS.ClientSANs) == 0 {
+		w = append(w, "AUTHZ_TLS_CLIENT_SANS is empty: every certificate of AUTHZ_TLS_CLIENT_CA lets its owner in")
+	}
 	if c.ScopeMode != scopes.Enforce {
 		w = append(w, "AUTHZ_SCOPE_MODE="+string(c.ScopeMode)+": a missing scope is not refused")
 	}
@@ -167,19 +175,7 @@ func (c Config) Warnings() []string {
 
 // together judges settings that only make sense side by side.
 func (j *judge) together(s Settings, c Config) {
-	addresses := map[listen.Address]string{}
-	for _, l := range []struct {
-		setting string
-		address listen.Address
-	}{{"AUTHZ_LISTEN", c.Listen}, {"AUTHZ_DISCOVERY_LISTEN", c.DiscoveryListen}, {"AUTHZ_OPS_LISTEN", c.OpsListen}} {
-		if l.address == (listen.Address{}) || l.address.Ephemeral() {
-			continue
-		}
-		if other, taken := addresses[l.address]; taken {
-			j.fault(l.setting, l.address.String(), "an address of its own; %s has the same", other)
-		}
-		addresses[l.address] = l.setting
-	}
+	j.listeners(s, c)
 	in := c.Introspection
 	hasSecret := s.IntrospectionClientSecret != "" || s.IntrospectionClientSecretFile != ""
 	hasKey := s.IntrospectionKeyFile != ""
@@ -213,6 +209,35 @@ func (j *judge) together(s Settings, c Config) {
 				j.fault("AUTHZ_REQUIRED_SCOPES", required, "only scopes of AUTHZ_SCOPES, since nobody could obtain another")
 			}
 		}
+	}
+}
+
+type listener struct {
+	setting string
+	address listen.Address
+}
+
+// listeners judges the addresses beside each other and beside TLS.
+func (j *judge) listeners(s Settings, c Config) {
+	all := []listener{{"AUTHZ_LISTEN", c.Listen}, {"AUTHZ_DISCOVERY_LISTEN", c.DiscoveryListen}}
+	for _, a := range c.OpsListen {
+		all = append(all, listener{"AUTHZ_OPS_LISTEN", a})
+	}
+	taken := map[listen.Address]string{}
+	for _, l := range all {
+		if l.address == (listen.Address{}) {
+			continue
+		}
+		if !l.address.Local() && s.TLSCert+s.TLSKey+s.TLSClientCA == "" {
+			j.fault(l.setting, l.address.String(), "a unix: socket or a loopback address, since on any other one callers could come past Envoy; or set AUTHZ_TLS_CERT, AUTHZ_TLS_KEY and AUTHZ_TLS_CLIENT_CA")
+		}
+		if l.address.Ephemeral() {
+			continue
+		}
+		if other, found := taken[l.address]; found {
+			j.fault(l.setting, l.address.String(), "an address of its own; %s has the same", other)
+		}
+		taken[l.address] = l.setting
 	}
 }
 
@@ -285,6 +310,17 @@ func (j *judge) address(setting, given string) listen.Address {
 		j.fault(setting, given, "%s", err)
 	}
 	return a
+}
+
+func (j *judge) addresses(setting, given string) []listen.Address {
+	var out []listen.Address
+	for _, one := range list(given) {
+		out = append(out, j.address(setting, one))
+	}
+	if out == nil {
+		j.fault(setting, given, "at least one address")
+	}
+	return out
 }
 
 func (j *judge) scopes(setting, given string) []string {

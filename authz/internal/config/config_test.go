@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/config"
+	"github.com/neonpanel/mcp-gateway/authz/internal/mtlstest"
 	"github.com/neonpanel/mcp-gateway/authz/internal/scopes"
 )
 
@@ -27,7 +29,7 @@ func TestDefaults(t *testing.T) {
 	}
 	for name, same := range map[string]bool{
 		"issuer":     c.Issuer == "https://my.neonpanel.com",
-		"listeners":  c.Listen.String() == "unix:/run/neonpanel/authz/authz.sock" && c.DiscoveryListen.String() == "unix:/run/neonpanel/authz/discovery.sock" && c.OpsListen.String() == "127.0.0.1:9101",
+		"listeners":  c.Listen.String() == "unix:/run/neonpanel/authz/authz.sock" && c.DiscoveryListen.String() == "unix:/run/neonpanel/authz/discovery.sock" && fmt.Sprint(c.OpsListen) == "[127.0.0.1:9101]" && c.TLS == nil,
 		"mode":       c.TokenMode == "auto",
 		"algorithms": slices.Equal(c.Algorithms, []string{"RS256"}),
 		"audiences": slices.Equal(c.Audiences, []string{
@@ -56,9 +58,13 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		JWKSURL:                       "file:///keys",
 		UpstreamProxy:                 "socks4://user:hunter2@proxy",
 		UpstreamCAFile:                filepath.Join(dir, "absent.pem"),
-		Listen:                        "0.0.0.0:9000",
+		Listen:                        "authz:9000",
 		DiscoveryListen:               "unix:relative",
 		OpsListen:                     "nowhere",
+		TLSCert:                       filepath.Join(dir, "absent.crt"),
+		TLSKey:                        filepath.Join(dir, "absent.key"),
+		TLSClientCA:                   filepath.Join(dir, "absent.ca"),
+		TLSClientSANs:                 "*.internal",
 		TokenMode:                     "both",
 		Algorithms:                    "RS256,none,HS256",
 		AudienceMode:                  "off",
@@ -272,14 +278,53 @@ func TestSettingsThatNeedEachOther(t *testing.T) {
 			s.OpsListen = "127.0.0.1:9000"
 			s.Listen = "localhost:9000"
 		}, "AUTHZ_OPS_LISTEN: "},
-		"stale before the refresh":  {func(s *config.Settings) { s.KeysMaxStale = "1m" }, "AUTHZ_KEYS_MAX_STALE: "},
-		"a scope nobody can obtain": {func(s *config.Settings) { s.Scopes, s.RequiredScopes = "a,b", "c" }, "AUTHZ_REQUIRED_SCOPES: "},
+		"a listener for others without TLS": {func(s *config.Settings) { s.Listen = "0.0.0.0:9000" }, "AUTHZ_LISTEN: "},
+		"documents for others without TLS":  {func(s *config.Settings) { s.DiscoveryListen = "192.0.2.1:9000" }, "AUTHZ_DISCOVERY_LISTEN: "},
+		"operations for others without TLS": {func(s *config.Settings) { s.OpsListen = "unix:/run/ops.sock,[::]:9101" }, "AUTHZ_OPS_LISTEN: "},
+		"one address twice for operations":  {func(s *config.Settings) { s.OpsListen = "127.0.0.1:1,localhost:1" }, "AUTHZ_OPS_LISTEN: "},
+		"no address for operations":         {func(s *config.Settings) { s.OpsListen = "," }, "AUTHZ_OPS_LISTEN: "},
+		"a certificate without authorities": {func(s *config.Settings) { s.TLSCert, s.TLSKey = "/dev/null", "/dev/null" }, "AUTHZ_TLS_CLIENT_CA: "},
+		"authorities without a certificate": {func(s *config.Settings) { s.TLSClientCA = "/dev/null" }, "AUTHZ_TLS_CERT: "},
+		"names of peers without TLS":        {func(s *config.Settings) { s.TLSClientSANs = "envoy" }, "AUTHZ_TLS_KEY: "},
+		"stale before the refresh":          {func(s *config.Settings) { s.KeysMaxStale = "1m" }, "AUTHZ_KEYS_MAX_STALE: "},
+		"a scope nobody can obtain":         {func(s *config.Settings) { s.Scopes, s.RequiredScopes = "a,b", "c" }, "AUTHZ_REQUIRED_SCOPES: "},
 	} {
 		s := least()
 		c.change(&s)
 		_, err := s.Validate()
 		if err == nil || !strings.Contains(err.Error(), c.fault) {
 			t.Errorf("%s: %v, want a fault of %s", name, err, c.fault)
+		}
+	}
+}
+
+func TestTLSOpensListenersToOthers(t *testing.T) {
+	t.Parallel()
+	ca, dir := mtlstest.New(t), t.TempDir()
+	files := mtlstest.Write(t, dir, ca.Issue(t, []string{"authz.internal"}), ca.PEM)
+	s := least()
+	s.Listen, s.DiscoveryListen, s.OpsListen = "0.0.0.0:9000", "[::]:9001", "127.0.0.1:9101, 192.0.2.1:9101"
+	s.TLSCert, s.TLSKey, s.TLSClientCA = files.Cert, files.Key, files.ClientCA
+	c, err := s.Validate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen.Local() || c.DiscoveryListen.Local() || len(c.OpsListen) != 2 || c.TLS == nil || c.TLS.Cert != files.Cert {
+		t.Errorf("%+v", c)
+	}
+	if text := strings.Join(c.Warnings(), "\n"); !strings.Contains(text, "AUTHZ_TLS_CLIENT_SANS") {
+		t.Errorf("that any certificate will do is not warned about: %q", text)
+	}
+
+	names := "envoy.internal,spiffe://example.org/ns/neonpanel/sa/envoy,192.0.2.1,2001:db8::1,envoy"
+	s.TLSClientSANs = names
+	if c, err = s.Validate(); err != nil || strings.Join(c.TLS.ClientSANs, ",") != names || len(c.Warnings()) != 0 {
+		t.Errorf("%+v, %v, %q", c.TLS, err, c.Warnings())
+	}
+	for _, name := range []string{"*", "*.internal", "a b", "envoy.internal.", "https://", "/etc/passwd", "2001:DB8::1", "CN=envoy", "-x"} {
+		s.TLSClientSANs = name
+		if _, err := s.Validate(); err == nil || !strings.Contains(err.Error(), "AUTHZ_TLS_CLIENT_SANS: ") {
+			t.Errorf("%q: %v", name, err)
 		}
 	}
 }

@@ -15,9 +15,13 @@ type Settings struct {
 	UpstreamProxy   string `name:"upstream-proxy" env:"UPSTREAM_PROXY" group:"Identity" help:"HTTP proxy on the way to the issuer. Proxy variables of the environment are ignored."`
 	UpstreamCAFile  string `name:"upstream-ca-file" env:"UPSTREAM_CA_FILE" group:"Identity" help:"PEM file of certificate authorities to trust for the issuer, besides the system's."`
 
-	Listen          string `name:"authz-listen" env:"AUTHZ_LISTEN" default:"unix:/run/neonpanel/authz/authz.sock" group:"Listeners" help:"Where Envoy asks (gRPC ext_authz): unix:/path or a loopback host:port."`
+	Listen          string `name:"authz-listen" env:"AUTHZ_LISTEN" default:"unix:/run/neonpanel/authz/authz.sock" group:"Listeners" help:"Where Envoy asks (gRPC ext_authz): unix:/path, a loopback host:port, or with TLS any host:port."`
 	DiscoveryListen string `name:"authz-discovery-listen" env:"AUTHZ_DISCOVERY_LISTEN" default:"unix:/run/neonpanel/authz/discovery.sock" group:"Listeners" help:"Where the OAuth discovery documents are served."`
-	OpsListen       string `name:"authz-ops-listen" env:"AUTHZ_OPS_LISTEN" default:"127.0.0.1:9101" group:"Listeners" help:"Where /healthz, /readyz and /metrics are served."`
+	OpsListen       string `name:"authz-ops-listen" env:"AUTHZ_OPS_LISTEN" default:"127.0.0.1:9101" group:"Listeners" help:"Where /healthz, /readyz and /metrics are served, comma-separated. An address that is not local takes TLS, as a scraper elsewhere may; healthcheck asks the first local one."`
+	TLSCert         string `name:"authz-tls-cert" env:"AUTHZ_TLS_CERT" group:"Listeners" help:"PEM file of the certificate chain for listeners on TCP. With it they speak TLS, 1.2 or 1.3, and let in only peers with a certificate of AUTHZ_TLS_CLIENT_CA; sockets and the local operations listener do not change. The three files are read again when they change."`
+	TLSKey          string `name:"authz-tls-key" env:"AUTHZ_TLS_KEY" group:"Listeners" help:"PEM file of its private key."`
+	TLSClientCA     string `name:"authz-tls-client-ca" env:"AUTHZ_TLS_CLIENT_CA" group:"Listeners" help:"PEM file of the certificate authorities of the peers."`
+	TLSClientSANs   string `name:"authz-tls-client-sans" env:"AUTHZ_TLS_CLIENT_SANS" group:"Listeners" help:"Names (DNS name, IP address or URI such as spiffe://…), comma-separated, of which a peer's certificate must hold one. Without any, every certificate of those authorities lets its owner in."`
 
 	TokenMode          string `name:"authz-token-mode" env:"AUTHZ_TOKEN_MODE" default:"auto" group:"Tokens" help:"auto, jwt or opaque."`
 	Algorithms         string `name:"authz-algorithms" env:"AUTHZ_ALGORITHMS" default:"RS256" group:"Tokens" help:"Signature algorithms accepted, comma-separated. Empty means the default."`

@@ -1,6 +1,5 @@
-// Package listen opens the listeners of authz. An address is unix:/path or a
-// loopback host:port, so that nothing outside the pod can reach a listener past
-// Envoy.
+// Package listen opens the listeners of authz. An address is unix:/path or
+// host:port, and knows whether anything outside the pod can reach it.
 package listen
 
 import (
@@ -26,7 +25,8 @@ const socketMode = 0o660
 // maxPath is the longest path of a Unix socket on Linux, sun_path less its NUL.
 const maxPath = 107
 
-// Parse reads unix:/path or host:port.
+// Parse reads unix:/path or host:port. The host is an IP address, since a name
+// does not say which interfaces it means.
 func Parse(s string) (Address, error) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
 		switch {
@@ -39,7 +39,7 @@ func Parse(s string) (Address, error) {
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
-		return Address{}, errors.New("unix:/path or host:port on loopback")
+		return Address{}, errors.New("unix:/path or host:port")
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		return Address{}, errors.New("a port from 0 to 65535")
@@ -48,8 +48,8 @@ func Parse(s string) (Address, error) {
 		host = "127.0.0.1"
 	}
 	addr, err := netip.ParseAddr(host)
-	if err != nil || !addr.IsLoopback() {
-		return Address{}, errors.New("a unix: socket or a loopback address; on any other address callers could come past Envoy")
+	if err != nil {
+		return Address{}, errors.New("a unix: socket or an IP address and a port, such as 127.0.0.1:9000")
 	}
 	return Address{"tcp", net.JoinHostPort(addr.String(), port)}, nil
 }
@@ -60,6 +60,18 @@ func (a Address) String() string {
 		return "unix:" + a.address
 	}
 	return a.address
+}
+
+// TCP is true of every address but that of a socket.
+func (a Address) TCP() bool { return a.network == "tcp" }
+
+// Local is true when only this machine, or this pod, can connect.
+func (a Address) Local() bool {
+	if !a.TCP() {
+		return true
+	}
+	at, err := netip.ParseAddrPort(a.address)
+	return err == nil && at.Addr().Unmap().IsLoopback()
 }
 
 // Ephemeral is true when the system chooses the port.

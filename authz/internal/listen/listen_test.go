@@ -23,10 +23,10 @@ func TestParse(t *testing.T) {
 		"unix:relative.sock":                    "",
 		"unix:":                                 "",
 		"unix:/" + strings.Repeat("a", 107):     "",
-		"0.0.0.0:9101":                          "",
+		"0.0.0.0:9101":                          "0.0.0.0:9101",
 		":9101":                                 "",
-		"[::]:9101":                             "",
-		"192.0.2.1:9101":                        "",
+		"[::]:9101":                             "[::]:9101",
+		"192.0.2.1:9101":                        "192.0.2.1:9101",
 		"authz.internal:9101":                   "",
 		"127.0.0.1":                             "",
 		"127.0.0.1:http":                        "",
@@ -49,6 +49,19 @@ func TestParse(t *testing.T) {
 		}
 		if err != nil || got.String() != want {
 			t.Errorf("%q: %v, %v; want %s", given, got, err, want)
+		}
+	}
+}
+
+func TestLocalIsWhatNobodyElseReaches(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]bool{
+		"unix:/run/x.sock": true, "127.0.0.1:1": true, "127.9.9.9:1": true, "localhost:1": true, "[::1]:1": true, "[::ffff:127.0.0.1]:1": true,
+		"0.0.0.0:1": false, "[::]:1": false, "192.0.2.1:1": false, "[::ffff:192.0.2.1]:1": false, "[2001:db8::1]:1": false, "[fe80::1%lo]:1": false,
+	} {
+		a, err := listen.Parse(given)
+		if err != nil || a.Local() != want {
+			t.Errorf("%s: local %v, %v; want %v", given, a.Local(), err, want)
 		}
 	}
 }

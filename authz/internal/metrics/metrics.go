@@ -106,6 +106,14 @@ func (m *Metrics) Watch(stats func() verifier.Stats, now func() time.Time) {
 	})
 }
 
+// WatchCertificate adds the end of the listeners' certificate.
+func (m *Metrics) WatchCertificate(expires func() time.Time) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "tls_certificate_expires_timestamp_seconds",
+		Help: "When the certificate of the TLS listeners ends, in Unix time.",
+	}, func() float64 { return float64(expires().Unix()) }))
+}
+
 // Handler serves the metrics.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})

@@ -20,6 +20,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/discovery"
 	"github.com/neonpanel/mcp-gateway/authz/internal/limit"
 	"github.com/neonpanel/mcp-gateway/authz/internal/metrics"
+	"github.com/neonpanel/mcp-gateway/authz/internal/mtls"
 	"github.com/neonpanel/mcp-gateway/authz/internal/ops"
 	"github.com/neonpanel/mcp-gateway/authz/internal/scopes"
 	"github.com/neonpanel/mcp-gateway/authz/internal/server"
@@ -49,6 +50,13 @@ func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	var authority *mtls.Authority
+	if c.TLS != nil {
+		if authority, err = mtls.New(*c.TLS, time.Now, log); err != nil {
+			return err
+		}
+		counters.WatchCertificate(authority.Expires)
+	}
 	s, err := server.New(ctx, server.Options{
 		Check: check.New(decider, counters, log),
 		Discovery: discovery.New(discovery.Options{
@@ -58,6 +66,7 @@ func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
 		Listen:          c.Listen,
 		DiscoveryListen: c.DiscoveryListen,
 		OpsListen:       c.OpsListen,
+		TLS:             authority,
 		Ready:           verify.Ready,
 		OnReady:         func() { reportScopes(log, c, verify.Metadata().ScopesSupported()) },
 		Drain:           c.Drain,
@@ -66,8 +75,9 @@ func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	log.Info("listening", "check", c.Listen.String(), "discovery", c.DiscoveryListen.String(), "ops", c.OpsListen.String(),
-		"public_url", c.PublicURL, "issuer", c.Issuer)
+	questions, documents, operations := s.Addresses()
+	log.Info("listening", "check", questions.String(), "discovery", documents.String(), "ops", fmt.Sprint(operations),
+		"tls", c.TLS != nil, "public_url", c.PublicURL, "issuer", c.Issuer)
 
 	// The verifier outlives the server, which still answers while it drains.
 	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))

@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,19 +14,25 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/check"
 	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
+	"github.com/neonpanel/mcp-gateway/authz/internal/mtls"
 )
 
 // Options are what is served where.
 type Options struct {
-	Check                              *check.Service
-	Discovery, Ops                     http.Handler
-	Listen, DiscoveryListen, OpsListen listen.Address
+	Check                   *check.Service
+	Discovery, Ops          http.Handler
+	Listen, DiscoveryListen listen.Address
+	OpsListen               []listen.Address
+	// TLS is for the listeners on TCP, except for local ones of operations; nil
+	// is none.
+	TLS *mtls.Authority
 	// Ready is asked until it returns nil; from then on the health service says
 	// that authz serves.
 	Ready func() error
@@ -48,7 +55,8 @@ const (
 // Server has its listeners open and does not serve yet.
 type Server struct {
 	options                Options
-	check, discovery, ops  net.Listener
+	check, discovery       net.Listener
+	ops                    []net.Listener
 	grpc                   *grpc.Server
 	health                 *health.Server
 	discoveryHTTP, opsHTTP *http.Server
@@ -57,40 +65,48 @@ type Server struct {
 // New opens all listeners, so that a busy address is known before anything runs.
 func New(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{
-		options: o,
-		grpc: grpc.NewServer(
-			grpc.ForceServerCodecV2(check.Codec()),
-			grpc.MaxRecvMsgSize(maxMessage),
-			grpc.MaxConcurrentStreams(maxStreams),
-			grpc.ConnectionTimeout(10*time.Second),
-			// Envoy may ping every few seconds, also while nothing is asked; with
-			// the defaults of grpc-go that ends the connection (too_many_pings).
-			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		),
+		options:       o,
 		health:        health.NewServer(),
 		discoveryHTTP: httpServer(o.Discovery, o.Log),
 		opsHTTP:       httpServer(o.Ops, o.Log),
 	}
+	settings := []grpc.ServerOption{
+		grpc.ForceServerCodecV2(check.Codec()),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(10 * time.Second),
+		// Envoy may ping every few seconds, also while nothing is asked; with
+		// the defaults of grpc-go that ends the connection (too_many_pings).
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+	}
+	if o.protected(o.Listen, false) {
+		settings = append(settings, grpc.Creds(credentials.NewTLS(o.TLS.Config("h2"))))
+	}
+	s.grpc = grpc.NewServer(settings...)
 	o.Check.Register(s.grpc)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	s.serving(false)
 
 	var err error
-	for _, l := range []struct {
-		setting string
-		at      listen.Address
-		to      *net.Listener
-	}{
-		{"AUTHZ_LISTEN", o.Listen, &s.check},
-		{"AUTHZ_DISCOVERY_LISTEN", o.DiscoveryListen, &s.discovery},
-		{"AUTHZ_OPS_LISTEN", o.OpsListen, &s.ops},
-	} {
-		opened, failed := listen.Open(ctx, l.at)
+	open := func(setting string, at listen.Address) net.Listener {
+		l, failed := listen.Open(ctx, at)
 		if failed != nil {
-			err = errors.Join(err, fmt.Errorf("%s: %w", l.setting, failed))
-			continue
+			err = errors.Join(err, fmt.Errorf("%s: %w", setting, failed))
+			return nil
 		}
-		*l.to = opened
+		return l
+	}
+	openHTTP := func(setting string, at listen.Address, operations bool) net.Listener {
+		l := open(setting, at)
+		if l != nil && o.protected(at, operations) {
+			l = tls.NewListener(l, o.TLS.Config("http/1.1"))
+		}
+		return l
+	}
+	s.check = open("AUTHZ_LISTEN", o.Listen)
+	s.discovery = openHTTP("AUTHZ_DISCOVERY_LISTEN", o.DiscoveryListen, false)
+	for _, at := range o.OpsListen {
+		s.ops = append(s.ops, openHTTP("AUTHZ_OPS_LISTEN", at, true))
 	}
 	if err != nil {
 		s.close()
@@ -99,9 +115,19 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
+// protected is whether peers at the address need a certificate. The operations
+// listener tells no secret: there TLS is for what leaves the machine alone, so
+// that a probe needs none.
+func (o Options) protected(at listen.Address, operations bool) bool {
+	return o.TLS != nil && at.TCP() && !(operations && at.Local())
+}
+
 // Addresses are where it listens: the question, the documents, the operations.
-func (s *Server) Addresses() (check, discovery, ops net.Addr) {
-	return s.check.Addr(), s.discovery.Addr(), s.ops.Addr()
+func (s *Server) Addresses() (check, discovery net.Addr, ops []net.Addr) {
+	for _, l := range s.ops {
+		ops = append(ops, l.Addr())
+	}
+	return s.check.Addr(), s.discovery.Addr(), ops
 }
 
 func httpServer(h http.Handler, log *slog.Logger) *http.Server {
@@ -128,7 +154,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error { return serve(s.discoveryHTTP, s.discovery) })
-	group.Go(func() error { return serve(s.opsHTTP, s.ops) })
+	for _, l := range s.ops {
+		group.Go(func() error { return serve(s.opsHTTP, l) })
+	}
 	group.Go(func() error { s.awaitReady(ctx); return nil })
 	group.Go(func() error {
 		<-ctx.Done()
@@ -203,7 +231,7 @@ func (s *Server) stop() {
 }
 
 func (s *Server) close() {
-	for _, l := range []net.Listener{s.check, s.discovery, s.ops} {
+	for _, l := range append(s.ops, s.check, s.discovery) {
 		if l != nil {
 			l.Close()
 		}

@@ -82,7 +82,7 @@ func start(t *testing.T, service *slow, drain time.Duration) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	s, err := server.New(ctx, server.Options{
 		Check: check.New(service, service, silent()), Discovery: http.NotFoundHandler(), Ops: ops.Handler(ready, http.NotFoundHandler()),
-		Listen: address("authz.sock"), DiscoveryListen: address("discovery.sock"), OpsListen: address("ops.sock"),
+		Listen: address("authz.sock"), DiscoveryListen: address("discovery.sock"), OpsListen: []listen.Address{address("ops.sock")},
 		Ready: ready, OnReady: func() {}, Drain: drain, Log: silent(),
 	})
 	if err != nil {
@@ -262,7 +262,7 @@ func TestABusyAddressIsNamedWithItsSetting(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = server.New(t.Context(), server.Options{
-		Check: check.New(&slow{}, &slow{}, silent()), Listen: taken, DiscoveryListen: free, OpsListen: taken, Log: silent(),
+		Check: check.New(&slow{}, &slow{}, silent()), Listen: taken, DiscoveryListen: free, OpsListen: []listen.Address{taken}, Log: silent(),
 	})
 	if err == nil {
 		t.Fatal("two servers on one socket")
