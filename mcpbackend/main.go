@@ -9,7 +9,6 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
-	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -24,9 +23,9 @@ import (
 var version, commit string
 
 type program struct {
-	Version     kong.VersionFlag   `help:"Print the version and exit."`
-	Serve       serveCommand       `cmd:"" default:"withargs" help:"Serve MCP to the gateway (the default)."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running mcpbackend whether it is ready; exit status 0 if so."`
+	Version     kong.VersionFlag `help:"Print the version and exit."`
+	Serve       serveCommand     `cmd:"" default:"withargs" help:"Serve MCP to the gateway (the default)."`
+	Healthcheck ops.Healthcheck  `cmd:"" help:"Ask a running mcpbackend whether it is ready; exit status 0 if so."`
 }
 
 type serveCommand struct{ config.Settings }
@@ -35,20 +34,6 @@ func (c *serveCommand) Run(build documents.Build) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return serve.Run(ctx, c.Settings, build, os.Stderr)
-}
-
-type healthcheckCommand struct {
-	OpsListen string `name:"mcpbackend-ops-listen" env:"MCPBACKEND_OPS_LISTEN" default:"127.0.0.1:9102" placeholder:"ADDRESS" help:"Where the operations listener is. Default: ${default}."`
-}
-
-func (c *healthcheckCommand) Run() error {
-	at, err := config.ParseAddress(c.OpsListen)
-	if err != nil {
-		return fmt.Errorf("MCPBACKEND_OPS_LISTEN %w", err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-	defer cancel()
-	return ops.Ask(ctx, at.Network, at.Address)
 }
 
 func main() {

@@ -11,8 +11,11 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mtls"
 )
 
 // Settings are as they were given; [Settings.Parse] judges them.
@@ -23,8 +26,13 @@ type Settings struct {
 	UpstreamProxy   string `name:"upstream-proxy" env:"UPSTREAM_PROXY" placeholder:"URL" help:"HTTP proxy for calls to the API; proxy variables of the environment are ignored."`
 	UpstreamCAFile  string `name:"upstream-ca-file" env:"UPSTREAM_CA_FILE" placeholder:"FILE" help:"PEM file of certificate authorities to trust for the API besides the system's."`
 
-	Listen    string `name:"mcpbackend-listen" env:"MCPBACKEND_LISTEN" default:"unix:/run/neonpanel/mcpbackend/mcpbackend.sock" placeholder:"ADDRESS" help:"Where the gateway reaches this service: unix:/path, or a loopback host:port. Default: ${default}."`
-	OpsListen string `name:"mcpbackend-ops-listen" env:"MCPBACKEND_OPS_LISTEN" default:"127.0.0.1:9102" placeholder:"ADDRESS" help:"Where /healthz, /readyz and /metrics are served. Default: ${default}."`
+	Listen    string `name:"mcpbackend-listen" env:"MCPBACKEND_LISTEN" default:"unix:/run/neonpanel/mcpbackend/mcpbackend.sock" placeholder:"ADDRESS" help:"Where the gateway reaches this service: unix:/path, a loopback host:port, or with TLS any IP address and port. Default: ${default}."`
+	OpsListen string `name:"mcpbackend-ops-listen" env:"MCPBACKEND_OPS_LISTEN" default:"127.0.0.1:9102" placeholder:"ADDRESS" help:"Where /healthz, /readyz and /metrics are served, comma-separated. An address that is not local takes TLS, as a scraper elsewhere may; healthcheck asks the first local one. Default: ${default}."`
+
+	TLSCert       string `name:"mcpbackend-tls-cert" env:"MCPBACKEND_TLS_CERT" placeholder:"FILE" help:"PEM file of the certificate chain for listeners on TCP. With it they speak TLS, 1.2 or 1.3, and let in only peers with a certificate of --mcpbackend-tls-client-ca; sockets and the local operations listener do not change. The three files are read again when they change."`
+	TLSKey        string `name:"mcpbackend-tls-key" env:"MCPBACKEND_TLS_KEY" placeholder:"FILE" help:"PEM file of its private key."`
+	TLSClientCA   string `name:"mcpbackend-tls-client-ca" env:"MCPBACKEND_TLS_CLIENT_CA" placeholder:"FILE" help:"PEM file of the certificate authorities of the peers."`
+	TLSClientSANs string `name:"mcpbackend-tls-client-sans" env:"MCPBACKEND_TLS_CLIENT_SANS" placeholder:"NAME,…" help:"Names (DNS name, IP address or URI such as spiffe://…) of which a peer's certificate must hold one. Without any, every certificate of those authorities lets its owner in, and whoever is in is believed when it says who the user is."`
 
 	OpenAPIFile   string `name:"mcpbackend-openapi-file" env:"MCPBACKEND_OPENAPI_FILE" placeholder:"FILE" help:"An OpenAPI description to use instead of the one built in."`
 	OpenAPIURL    string `name:"mcpbackend-openapi-url" env:"MCPBACKEND_OPENAPI_URL" placeholder:"URL" help:"Not supported in this version: a value is an error. Use --mcpbackend-openapi-file."`
@@ -40,13 +48,27 @@ type Settings struct {
 // Address is where to listen or to connect.
 type Address struct{ Network, Address string }
 
+// TCP is true of every address but that of a socket.
+func (a Address) TCP() bool { return a.Network == "tcp" }
+
+// Local is true when only this machine, or this pod, can connect.
+func (a Address) Local() bool {
+	if !a.TCP() {
+		return true
+	}
+	host, _, err := net.SplitHostPort(a.Address)
+	return err == nil && loopback(host)
+}
+
 // Config is valid.
 type Config struct {
 	PublicURL            *url.URL
 	APIURL               *url.URL
 	Proxy                string // empty for none
 	CAFile               string
-	Listen, OpsListen    Address
+	Listen               Address
+	OpsListen            []Address
+	TLS                  *mtls.Options // nil without it
 	OpenAPIFile          string
 	Toolsets             []string // nil for the default
 	ReadOnly             bool
@@ -111,11 +133,21 @@ func (s Settings) Parse() (Config, error) {
 	if c.Listen, err = ParseAddress(s.Listen); err != nil {
 		fault("MCPBACKEND_LISTEN", "%v", err)
 	}
-	if c.OpsListen, err = ParseAddress(s.OpsListen); err != nil {
+	if c.OpsListen, err = ParseAddresses(s.OpsListen); err != nil {
 		fault("MCPBACKEND_OPS_LISTEN", "%v", err)
 	}
-	if c.Listen == c.OpsListen && err == nil {
+	if slices.Contains(c.OpsListen, c.Listen) && c.Listen.Address != "" {
 		fault("MCPBACKEND_OPS_LISTEN", "must differ from MCPBACKEND_LISTEN")
+	}
+	c.TLS = s.tls(fault)
+	for i, a := range append([]Address{c.Listen}, c.OpsListen...) {
+		if !a.Local() && c.TLS == nil {
+			name := "MCPBACKEND_LISTEN"
+			if i > 0 {
+				name = "MCPBACKEND_OPS_LISTEN"
+			}
+			fault(name, "must be a unix socket or a loopback address, since whoever can connect is trusted; for %s set MCPBACKEND_TLS_CERT, MCPBACKEND_TLS_KEY and MCPBACKEND_TLS_CLIENT_CA", a.Address)
+		}
 	}
 	for name := range strings.SplitSeq(s.Toolsets, ",") {
 		if name = strings.TrimSpace(name); name == "" {
@@ -196,8 +228,24 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// ParseAddress reads unix:/path or host:port, where the host must be loopback:
-// what listens here trusts whoever can connect.
+// ParseAddresses reads a comma-separated list of at least one address.
+func ParseAddresses(s string) ([]Address, error) {
+	var all []Address
+	for one := range strings.SplitSeq(s, ",") {
+		a, err := ParseAddress(strings.TrimSpace(one))
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(all, a) {
+			return nil, fmt.Errorf("holds %s twice", strings.TrimSpace(one))
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+// ParseAddress reads unix:/path or host:port. The host is an IP address or
+// localhost, since another name does not say which interfaces it means.
 func ParseAddress(s string) (Address, error) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
 		if !strings.HasPrefix(path, "/") {
@@ -212,8 +260,8 @@ func ParseAddress(s string) (Address, error) {
 	if err != nil {
 		return Address{}, errors.New("must be unix:/path or host:port")
 	}
-	if !loopback(host) {
-		return Address{}, errors.New("must be a unix socket or a loopback address: whoever can connect is trusted")
+	if host != "localhost" && net.ParseIP(host) == nil {
+		return Address{}, errors.New("must be a unix socket, or an IP address and a port such as 127.0.0.1:9000")
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		return Address{}, errors.New("must end in a port number")

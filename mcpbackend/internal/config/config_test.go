@@ -1,12 +1,15 @@
 package config
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mtlstest"
 )
 
 // parse reads settings from flags as the program does.
@@ -30,7 +33,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.PublicURL.String() != "https://mcp.example.com" || c.APIURL.String() != "https://my.neonpanel.com" ||
-		c.Listen != (Address{"unix", "/run/neonpanel/mcpbackend/mcpbackend.sock"}) || c.OpsListen != (Address{"tcp", "127.0.0.1:9102"}) ||
+		c.Listen != (Address{"unix", "/run/neonpanel/mcpbackend/mcpbackend.sock"}) || len(c.OpsListen) != 1 || c.OpsListen[0] != (Address{"tcp", "127.0.0.1:9102"}) || c.TLS != nil ||
 		c.ReadOnly || c.Toolsets != nil || c.MaxStreams != 4000 {
 		t.Errorf("%+v", c)
 	}
@@ -40,7 +43,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := parse(t,
 		"--neonpanel-api-url=http://my.neonpanel.com", "--upstream-proxy=socks:x", "--upstream-ca-file=/does/not/exist",
-		"--mcpbackend-listen=0.0.0.0:80", "--mcpbackend-ops-listen=unix:relative", "--mcpbackend-openapi-file=/",
+		"--mcpbackend-listen=mcpbackend:80", "--mcpbackend-tls-cert=/does/not/exist", "--mcpbackend-tls-key=/", "--mcpbackend-tls-client-ca=/dev/null", "--mcpbackend-tls-client-sans=*.internal", "--mcpbackend-ops-listen=unix:relative", "--mcpbackend-openapi-file=/",
 		"--mcpbackend-openapi-url=https://x.com/openapi.json", "--mcpbackend-toolsets=a,B!", "--mcpbackend-read-only=perhaps", "--mcpbackend-apps-challenge=two words",
 		"--mcpbackend-max-streams=0", "--mcpbackend-max-streams-per-subject=x", "--mcpbackend-log-level=loud",
 	)
@@ -49,6 +52,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 	}
 	for _, name := range []string{
 		"PUBLIC_URL is required", "NEONPANEL_API_URL", "UPSTREAM_PROXY", "UPSTREAM_CA_FILE", "MCPBACKEND_LISTEN", "MCPBACKEND_OPS_LISTEN",
+		"MCPBACKEND_TLS_CERT must", "MCPBACKEND_TLS_KEY must", "MCPBACKEND_TLS_CLIENT_CA must", "MCPBACKEND_TLS_CLIENT_SANS must",
 		"MCPBACKEND_OPENAPI_FILE is", "MCPBACKEND_OPENAPI_URL is not supported", "name that in MCPBACKEND_OPENAPI_FILE", "MCPBACKEND_TOOLSETS", "MCPBACKEND_READ_ONLY", "MCPBACKEND_APPS_CHALLENGE",
 		"MCPBACKEND_MAX_STREAMS ", "MCPBACKEND_MAX_STREAMS_PER_SUBJECT", "MCPBACKEND_LOG_LEVEL",
 	} {
@@ -94,6 +98,40 @@ func TestValuesAreTaken(t *testing.T) {
 	}
 }
 
+func TestOnlyTLSOpensListenersToOthers(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"--mcpbackend-listen=0.0.0.0:80"}, {"--mcpbackend-listen=[::]:80"}, {"--mcpbackend-listen=[::ffff:192.0.2.1]:80"},
+		{"--mcpbackend-ops-listen=127.0.0.1:1,192.0.2.1:80"},
+	} {
+		setting := strings.ToUpper(strings.ReplaceAll(strings.TrimPrefix(strings.SplitN(args[0], "=", 2)[0], "--"), "-", "_"))
+		_, err := parse(t, append(args, "--public-url=https://x.com")...)
+		if err == nil || !strings.HasPrefix(err.Error(), setting+" must be") || !strings.Contains(err.Error(), "MCPBACKEND_TLS_CERT") {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+	for _, args := range [][]string{
+		{"--mcpbackend-ops-listen=127.0.0.1:1, 127.0.0.1:1"}, {"--mcpbackend-ops-listen=127.0.0.1:1,"}, {"--mcpbackend-tls-client-ca=/dev/null"},
+		{"--mcpbackend-tls-client-sans=envoy"}, {"--mcpbackend-listen=127.0.0.1:1", "--mcpbackend-ops-listen=unix:/a,127.0.0.1:1"},
+	} {
+		if _, err := parse(t, append(args, "--public-url=https://x.com")...); err == nil {
+			t.Errorf("%s: accepted", args)
+		}
+	}
+
+	ca := mtlstest.New(t)
+	files := mtlstest.Write(t, t.TempDir(), ca.Issue(t, nil), ca.PEM)
+	c, err := parse(t, "--public-url=https://x.com", "--mcpbackend-listen=0.0.0.0:80", "--mcpbackend-ops-listen=unix:/run/ops.sock,[::]:81",
+		"--mcpbackend-tls-cert="+files.Cert, "--mcpbackend-tls-key="+files.Key, "--mcpbackend-tls-client-ca="+files.ClientCA,
+		"--mcpbackend-tls-client-sans=envoy.internal, spiffe://example.org/envoy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen.Local() || !c.OpsListen[0].Local() || c.OpsListen[1].Local() || c.TLS == nil || len(c.TLS.ClientSANs) != 2 {
+		t.Errorf("%+v %+v", c, c.TLS)
+	}
+}
+
 func FuzzParseAddress(f *testing.F) {
 	for _, s := range []string{"unix:/run/x.sock", "127.0.0.1:80", "[::1]:0", "localhost:1", ":80", "0.0.0.0:80", "unix:", "unix:x"} {
 		f.Add(s)
@@ -105,9 +143,9 @@ func FuzzParseAddress(f *testing.F) {
 		}
 		switch {
 		case a.Network == "unix" && strings.HasPrefix(a.Address, "/"):
-		case a.Network == "tcp" && (strings.HasPrefix(a.Address, "127.") || strings.HasPrefix(a.Address, "localhost:") || strings.HasPrefix(a.Address, "[")):
-		case a.Network == "tcp":
-			t.Fatalf("%q listens on %v", s, a)
+		case a.TCP() && a.Local() != (strings.HasPrefix(a.Address, "127.") || strings.HasPrefix(a.Address, "localhost:") || strings.Contains(a.Address, "]") && net.ParseIP(a.Address[1:strings.Index(a.Address, "]")]).IsLoopback()):
+			t.Fatalf("%q is %v, local %v", s, a, a.Local())
+		case a.TCP():
 		default:
 			t.Fatalf("%q gives %v", s, a)
 		}

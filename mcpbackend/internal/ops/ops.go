@@ -86,6 +86,14 @@ func (m *Metrics) Attempt(operation, class string, took time.Duration) {
 	m.attempts.WithLabelValues(operation, class).Observe(took.Seconds())
 }
 
+// WatchCertificate adds the end of the listeners' certificate.
+func (m *Metrics) WatchCertificate(expires func() time.Time) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "mcpbackend", Name: "tls_certificate_expires_timestamp_seconds",
+		Help: "When the certificate of the TLS listeners ends, in Unix time.",
+	}, func() float64 { return float64(expires().Unix()) }))
+}
+
 // Violation counts a request that broke the identity contract.
 func (m *Metrics) Violation() { m.violations.Inc() }
 

@@ -3,10 +3,12 @@ package serve
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -18,6 +20,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/legacysse"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mcpserver"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mtls"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/openapi"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/ops"
@@ -72,21 +75,60 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 		SSE: http.HandlerFunc(streams.Stream), Messages: http.HandlerFunc(streams.Message), Public: public,
 	}, metrics, log, time.Now)
 
-	listener, err := server.Listen(c.Listen)
+	listeners, err := listen(c, metrics, log)
 	if err != nil {
-		return fmt.Errorf("MCPBACKEND_LISTEN: %w", err)
-	}
-	opsListener, err := server.Listen(c.OpsListen)
-	if err != nil {
-		return errors.Join(fmt.Errorf("MCPBACKEND_OPS_LISTEN: %w", err), listener.Close())
+		return err
 	}
 	var ready ops.Ready
-	main := server.NewServer(listener, edge, log)
+	main := server.NewServer(listeners[0], edge, log)
+	var operations []*server.Server
+	for _, l := range listeners[1:] {
+		operations = append(operations, server.NewServer(l, ops.Handler(metrics, &ready), log))
+	}
 	main.OnStop(func() { ready.Store(false); streams.Drain() })
 	ready.Store(true)
 	go debug.FreeOSMemory() // what the start needed is not needed again
-	log.Info("serving", "version", build.Version, "commit", build.Commit, "tools", len(tools.Tools()), "listen", c.Listen.Address)
-	return server.Run(ctx, main, server.NewServer(opsListener, ops.Handler(metrics, &ready), log))
+	log.Info("serving", "version", build.Version, "commit", build.Commit, "tools", len(tools.Tools()), "listen", listeners[0].Addr().String(), "tls", c.TLS != nil)
+	return server.Run(ctx, main, operations...)
+}
+
+// listen opens the main listener and then those of operations; of several that
+// fail all are named.
+func listen(c config.Config, metrics *ops.Metrics, log *slog.Logger) (opened []net.Listener, err error) {
+	var authority *mtls.Authority
+	if c.TLS != nil {
+		if authority, err = mtls.New(*c.TLS, time.Now, log); err != nil {
+			return nil, err
+		}
+		metrics.WatchCertificate(authority.Expires)
+		if len(c.TLS.ClientSANs) == 0 {
+			log.Warn("a setting gives up safety", "setting", "MCPBACKEND_TLS_CLIENT_SANS is empty: every certificate of MCPBACKEND_TLS_CLIENT_CA lets its owner in")
+		}
+	}
+	for i, at := range append([]config.Address{c.Listen}, c.OpsListen...) {
+		setting := "MCPBACKEND_LISTEN"
+		if i > 0 {
+			setting = "MCPBACKEND_OPS_LISTEN"
+		}
+		l, failed := server.Listen(at)
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", setting, failed))
+			continue
+		}
+		// Operations tell no secret: there TLS is for what leaves the machine
+		// alone, so that a probe needs none.
+		if authority != nil && at.TCP() && (i == 0 || !at.Local()) {
+			l = tls.NewListener(l, authority.Config("http/1.1"))
+		}
+		opened = append(opened, l)
+	}
+	if err != nil {
+		for _, l := range opened {
+			err = errors.Join(err, l.Close())
+		}
+		return nil, err
+	}
+	return opened, nil
 }
 
 // limitMemory trades memory, which this program needs little of, for less

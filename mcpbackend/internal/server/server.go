@@ -127,19 +127,24 @@ func (s *Server) Serve(ctx context.Context) error {
 	return err
 }
 
-// Run serves until the context ends or a server fails. The operations server
-// outlives the main one, so that the end of it can be watched.
-func Run(ctx context.Context, main, operations *Server) error {
+// Run serves until the context ends or a server fails. The operations servers
+// outlive the main one, so that the end of it can be watched.
+func Run(ctx context.Context, main *Server, operations ...*Server) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	opsCtx, stopOps := context.WithCancel(context.Background())
-	failed := make(chan error, 1)
-	go func() {
-		err := operations.Serve(opsCtx)
-		stop()
-		failed <- err
-	}()
+	failed := make(chan error, len(operations))
+	for _, s := range operations {
+		go func() {
+			err := s.Serve(opsCtx)
+			stop()
+			failed <- err
+		}()
+	}
 	err := main.Serve(ctx)
 	stopOps()
-	return errors.Join(err, <-failed)
+	for range operations {
+		err = errors.Join(err, <-failed)
+	}
+	return err
 }
