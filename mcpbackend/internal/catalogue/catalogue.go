@@ -45,6 +45,7 @@ type Options struct {
 type Catalogue struct {
 	tools    []Tool
 	byName   map[string]int
+	aliases  map[string]alias
 	yaml     []byte
 	json     []byte
 	title    string
@@ -52,16 +53,26 @@ type Catalogue struct {
 	warnings []string
 }
 
+// alias is a name from earlier times.
+type alias struct {
+	tool    int
+	ignored []string
+}
+
 // Tools are all tools, sorted by name. Callers must not change the slice.
 func (c *Catalogue) Tools() []Tool { return c.tools }
 
-// Lookup finds a tool by its name.
+// Lookup finds a tool by its name, or by one of its aliases.
 func (c *Catalogue) Lookup(name string) (Tool, bool) {
-	i, ok := c.byName[name]
-	if !ok {
-		return Tool{}, false
+	if i, ok := c.byName[name]; ok {
+		return c.tools[i], true
 	}
-	return c.tools[i], true
+	if a, ok := c.aliases[name]; ok {
+		tool := c.tools[a.tool]
+		tool.Ignored = a.ignored
+		return tool, true
+	}
+	return Tool{}, false
 }
 
 // DocumentJSON is the OpenAPI document that the tools come from, for
@@ -121,6 +132,18 @@ func Load(document, overlay []byte, options Options) (*Catalogue, error) {
 			return nil, fmt.Errorf("two operations give the tool name %q; name one of them in the overlay", tool.Name)
 		}
 		c.byName[tool.Name] = i
+	}
+	c.aliases = map[string]alias{}
+	for i, tool := range tools {
+		for _, name := range tool.Aliases {
+			if _, taken := c.byName[name]; taken {
+				continue // a tool's own name is stronger
+			}
+			if other, taken := c.aliases[name]; taken {
+				return nil, fmt.Errorf("%q is an alias of both %s and %s", name, tools[other.tool].Name, tool.Name)
+			}
+			c.aliases[name] = alias{i, parsed.ignored[name]}
+		}
 	}
 	// What comes next must exist, or a model would be sent after a tool that is
 	// switched off.

@@ -84,6 +84,9 @@ func TestOverlayHasNoUnknownKeys(t *testing.T) {
 	var overlay struct {
 		Overlay string
 		Info    struct{ Title, Version string }
+		Tools   struct {
+			Arguments map[string]argumentHint
+		} `yaml:"x-mcp"`
 		Actions []action
 	}
 	if err := decoder.Decode(&overlay); err != nil {
@@ -223,6 +226,97 @@ func TestInputSchemasAreFlatAndInline(t *testing.T) {
 		}
 		if _, err := parsed.Resolve(&jsonschema.ResolveOptions{ValidateDefaults: true}); err != nil {
 			t.Errorf("%s: %v", tool.Name, err)
+		}
+	}
+}
+
+// The names of the tools of earlier servers, those that had a counterpart in the
+// API.
+var oldNames = map[string]string{
+	"get_inventory_items": "list_inventory_items", "get_item_cogs": "list_inventory_cogs",
+	"get_item_landed_cost": "list_inventory_landed_costs", "get_revenue_and_cogs": "revenue_and_cogs_summary",
+
+	"neonpanel.listCompanies": "list_companies", "neonpanel.listReports": "list_reports",
+	"neonpanel.listInventoryItems": "list_inventory_items", "neonpanel.listWarehouses": "list_warehouses",
+	"neonpanel.getWarehouseBalances": "warehouse_balances", "neonpanel.getInventoryDetails": "inventory_balances",
+	"neonpanel.getInventoryLandedCost": "list_inventory_landed_costs", "neonpanel.getInventoryCogs": "list_inventory_cogs",
+	"neonpanel.getImportInstructions": "get_import_instructions", "neonpanel.createDocuments": "create_documents",
+	"neonpanel.createDocumentsByPdf": "create_documents_by_pdf", "neonpanel.checkImportStatus": "check_import_processing",
+	"neonpanel.getRevenueAndCogs": "revenue_and_cogs_summary",
+
+	"account_list_companies": "list_companies", "account_list_reports": "list_reports", "account_get_report_details": "get_report_data",
+	"account_get_companies_with_permission": "list_companies_with_permission", "account_list_permissions": "list_permissions",
+	"inventory_list_items": "list_inventory_items", "inventory_get_listing_details_by_asin": "get_listings",
+	"forecasting_get_company_settings": "get_company_forecasting_settings", "forecasting_update_company_settings": "update_company_forecasting_settings",
+	"inventory_list_warehouses": "list_warehouses", "inventory_get_warehouse_balances": "warehouse_balances", "inventory_get_details": "inventory_balances",
+	"cogs_get_inventory_landed_cost": "list_inventory_landed_costs", "cogs_get_inventory_cogs": "list_inventory_cogs",
+	"import_get_instructions": "get_import_instructions", "import_create_documents": "create_documents",
+	"import_create_documents_by_pdf": "create_documents_by_pdf", "import_check_status": "check_import_processing",
+	"financials_get_revenue_and_cogs": "revenue_and_cogs_summary",
+
+	"project_management_list_inventory_orders": "inventory_orders_list", "project_management_get_inventory_order": "inventory_orders_read",
+	"project_management_create_inventory_order": "inventory_orders_create", "project_management_update_inventory_order": "inventory_orders_update",
+	"project_management_list_bills": "bills_list", "project_management_get_bill": "bills_read",
+	"project_management_create_bill": "bills_create", "project_management_update_bill": "bills_update",
+	"project_management_list_invoices": "invoices_list", "project_management_get_invoice": "invoices_read",
+	"project_management_create_invoice": "invoices_create", "project_management_update_invoice": "invoices_update",
+	"project_management_list_adjustments": "adjustments_list", "project_management_get_adjustment": "adjustments_read",
+	"project_management_create_adjustment": "adjustments_create", "project_management_update_adjustment": "adjustments_update",
+	"project_management_list_assembly_orders": "assembly_orders_list", "project_management_get_assembly_order": "assembly_orders_read",
+	"project_management_create_assembly_order": "assembly_orders_create", "project_management_update_assembly_order": "assembly_orders_update",
+	"project_management_list_shipments": "shipments_list", "project_management_get_shipment": "shipments_read",
+	"project_management_create_shipment": "shipments_create", "project_management_update_shipment": "shipments_update",
+	"project_management_list_payment_requests": "payment_requests_list", "project_management_update_payment_request": "payment_requests_update",
+	"project_management_record_payment": "payment_requests_update", "project_management_list_vendors": "vendors_list",
+	"project_management_list_services": "services_list", "project_management_list_payment_terms": "payment_terms_list",
+	"project_management_list_sales_channels": "sales_channels_list",
+}
+
+func TestOldNamesAreAcceptedAndNotListed(t *testing.T) {
+	t.Parallel()
+	c, listed := loadAll(t), map[string]bool{}
+	aliases := 0
+	for _, tool := range c.Tools() {
+		listed[tool.Name] = true
+		aliases += len(tool.Aliases)
+	}
+	tried := 0
+	for old, now := range oldNames {
+		names := []string{old}
+		if rest, dotted := strings.CutPrefix(old, "neonpanel."); dotted {
+			names = append(names, "neonpanel_"+rest) // they were renamed so once
+		}
+		for _, name := range names {
+			tried++
+			tool, ok := c.Lookup(name)
+			if !ok || tool.Name != now || listed[name] {
+				t.Errorf("%s: %v %q, listed %v; want %s", name, ok, tool.Name, listed[name], now)
+			}
+		}
+	}
+	if tried != aliases {
+		t.Errorf("the overlay has %d aliases, of which this test knows %d", aliases, tried)
+	}
+	readOnly := load(t, Options{Toolsets: []string{AllTools}, ReadOnly: true})
+	if _, ok := readOnly.Lookup("project_management_create_bill"); ok {
+		t.Error("an alias gets around read-only mode")
+	}
+}
+
+func TestAnAliasBelongsToOneTool(t *testing.T) {
+	t.Parallel()
+	overlay := strings.Replace(string(openapi.Overlay()), "aliases: [account_list_permissions]", "aliases: [account_list_permissions, account_get_report_details]", 1)
+	if _, err := Load(openapi.Document(), []byte(overlay), Options{}); err == nil || !strings.Contains(err.Error(), "account_get_report_details") {
+		t.Errorf("error %v", err)
+	}
+	for name, bad := range map[string]string{
+		"aliases: [account_list_permissions]": "aliases: ['no name']",
+		"names: company":                      "names: galaxy",
+	} {
+		overlay := strings.Replace(string(openapi.Overlay()), name, bad, 1)
+		c, err := Load(openapi.Document(), []byte(overlay), Options{})
+		if err == nil && len(c.Warnings()) == 0 {
+			t.Errorf("%s was taken in silence", bad)
 		}
 	}
 }

@@ -2,10 +2,17 @@ package catalogue
 
 import (
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"go.yaml.in/yaml/v4"
 )
+
+// aliasName is wider than toolName: names had capitals and dots once.
+var aliasName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.]{0,127}$`)
 
 // extension is the key under which the overlay describes a tool.
 const extension = "x-mcp"
@@ -28,6 +35,11 @@ type hint struct {
 	Idempotent  *bool `yaml:"idempotent"`
 	OpenWorld   *bool `yaml:"openWorld"`
 
+	// Aliases are names from earlier times; Ignored are, by alias, arguments of
+	// those times that mean nothing any more.
+	Aliases []string            `yaml:"aliases"`
+	Ignored map[string][]string `yaml:"ignored"`
+
 	Arguments map[string]argumentHint `yaml:"arguments"`
 	Upload    *uploadHint             `yaml:"upload"`
 	Next      *nextHint               `yaml:"next"`
@@ -42,6 +54,62 @@ type argumentHint struct {
 	Example     any    `yaml:"example"`
 	// Hidden arguments are not offered; their default is sent.
 	Hidden bool `yaml:"hidden"`
+	// Aliases are further names that are accepted.
+	Aliases []string `yaml:"aliases"`
+	Names   Naming   `yaml:"names"`
+}
+
+// common is what the overlay says, under its own [extension], about arguments
+// of every operation; what an operation says of its own wins.
+func common(overlay []byte) (map[string]argumentHint, error) {
+	var root struct {
+		Tools struct {
+			Arguments map[string]argumentHint `yaml:"arguments"`
+		} `yaml:"x-mcp"`
+	}
+	if err := yaml.Unmarshal(overlay, &root); err != nil {
+		return nil, fmt.Errorf("the overlay cannot be read: %w", err)
+	}
+	for name, a := range root.Tools.Arguments {
+		if a.Names != "" && a.Names != Companies {
+			return nil, fmt.Errorf("the overlay names %q by %q, which is nothing", name, a.Names)
+		}
+	}
+	return root.Tools.Arguments, nil
+}
+
+// inherit adds what the overlay says of arguments in general.
+func (h *hint) inherit(common map[string]argumentHint) {
+	own := h.Arguments
+	h.Arguments = maps.Clone(common)
+	if h.Arguments == nil {
+		h.Arguments = map[string]argumentHint{}
+	}
+	for name, a := range own {
+		general := common[name]
+		a.Name = firstOf(a.Name, general.Name)
+		a.Description = firstOf(a.Description, general.Description)
+		a.Aliases = slices.Concat(a.Aliases, general.Aliases)
+		a.Names = Naming(firstOf(string(a.Names), string(general.Names)))
+		h.Arguments[name] = a
+	}
+}
+
+// Arguments that the gateway adds to every tool that writes, and acts on itself.
+const (
+	RepeatArgument = "repeat"
+	DryRunArgument = "dry_run"
+)
+
+func gatewayArguments() []Parameter {
+	return []Parameter{
+		{Argument: DryRunArgument, Name: DryRunArgument, In: InGateway, Schema: &Schema{
+			Type: "boolean", Description: "Check the arguments and show the request; change nothing",
+		}},
+		{Argument: RepeatArgument, Name: RepeatArgument, In: InGateway, Schema: &Schema{
+			Type: "boolean", Description: "Do it again, though the same call was made in the last two minutes",
+		}},
+	}
 }
 
 type uploadHint struct {
@@ -90,6 +158,16 @@ func (h *hint) check() error {
 		if u.MediaType == "" || u.Object == "" || u.Query == "" || u.MaxBytes <= 0 ||
 			u.Name.Argument == "" || u.Link.Argument == "" || u.Content.Argument == "" {
 			return fmt.Errorf("%s.upload needs mediaType, maxBytes, query, object, and the arguments of name, link and content", extension)
+		}
+	}
+	for _, alias := range h.Aliases {
+		if !aliasName.MatchString(alias) {
+			return fmt.Errorf("%q is no alias: it must match %s", alias, aliasName)
+		}
+	}
+	for alias := range h.Ignored {
+		if !slices.Contains(h.Aliases, alias) {
+			return fmt.Errorf("%s.ignored speaks of %q, which is no alias", extension, alias)
 		}
 	}
 	if h.Next != nil && (h.Next.Operation == "" || h.Next.Wait <= 0) {

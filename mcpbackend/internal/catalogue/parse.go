@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,6 +33,10 @@ type source struct {
 	title, version string
 	tools          []Tool
 	warnings       []string
+	// common are hints for arguments of any operation, ignored the arguments that
+	// mean nothing under an alias.
+	common  map[string]argumentHint
+	ignored map[string][]string
 }
 
 func parse(top *yaml.Node, overlay []byte) (_ *source, err error) {
@@ -63,7 +68,11 @@ func parse(top *yaml.Node, overlay []byte) (_ *source, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("the OpenAPI document is not valid: %w", err)
 	}
-	s := &source{}
+	shared, err := common(overlay)
+	if err != nil {
+		return nil, err
+	}
+	s := &source{common: shared, ignored: map[string][]string{}}
 	for _, warning := range applied.Warnings {
 		s.warnings = append(s.warnings, fmt.Sprintf("the overlay finds no %s in the document: no tool for it", warning.Target))
 	}
@@ -85,7 +94,7 @@ func (s *source) read(document *v3.Document) error {
 	for path, item := range document.Paths.PathItems.FromOldest() {
 		for method, operation := range item.GetOperations().FromOldest() {
 			method = strings.ToUpper(method)
-			tool, h, err := makeTool(path, method, item, operation)
+			tool, h, err := makeTool(path, method, item, operation, s.common)
 			if err != nil {
 				s.warnings = append(s.warnings, fmt.Sprintf("no tool for %s %s: %v", method, path, err))
 				continue
@@ -100,6 +109,7 @@ func (s *source) read(document *v3.Document) error {
 			if h.Next != nil {
 				next[tool.Operation.ID] = h.Next
 			}
+			maps.Copy(s.ignored, h.Ignored)
 			s.tools = append(s.tools, tool)
 		}
 	}
@@ -122,7 +132,7 @@ func (s *source) read(document *v3.Document) error {
 	return nil
 }
 
-func makeTool(path, method string, item *v3.PathItem, operation *v3.Operation) (Tool, *hint, error) {
+func makeTool(path, method string, item *v3.PathItem, operation *v3.Operation, common map[string]argumentHint) (Tool, *hint, error) {
 	h := &hint{}
 	if node := operation.Extensions.GetOrZero(extension); node != nil {
 		if err := node.Decode(h); err != nil {
@@ -135,6 +145,7 @@ func makeTool(path, method string, item *v3.PathItem, operation *v3.Operation) (
 	if err := h.check(); err != nil {
 		return Tool{}, nil, err
 	}
+	h.inherit(common)
 	if operation.OperationId == "" {
 		return Tool{}, nil, errors.New("it has no operationId")
 	}
@@ -144,6 +155,7 @@ func makeTool(path, method string, item *v3.PathItem, operation *v3.Operation) (
 		Description: firstOf(h.Description, operation.Description, operation.Summary, operation.OperationId),
 		Toolset:     firstOf(h.Toolset, OtherTools),
 		Scopes:      h.Scopes,
+		Aliases:     h.Aliases,
 	}
 	if t.Name == "" {
 		t.Name = snake(operation.OperationId)
@@ -161,6 +173,14 @@ func makeTool(path, method string, item *v3.PathItem, operation *v3.Operation) (
 	parameters, err := parametersOf(path, method, item, operation, h)
 	if err != nil {
 		return Tool{}, nil, err
+	}
+	if !t.ReadOnly {
+		for _, p := range gatewayArguments() {
+			if slices.ContainsFunc(parameters, func(own Parameter) bool { return own.Argument == p.Argument }) {
+				return Tool{}, nil, fmt.Errorf("it has an argument %q of its own; give it another name in the overlay", p.Argument)
+			}
+			parameters = append(parameters, p)
+		}
 	}
 	t.Operation = Operation{ID: operation.OperationId, Method: method, Path: path, Parameters: parameters}
 	if u := h.Upload; u != nil {
@@ -396,7 +416,7 @@ func (h *hint) apply(p *Parameter) error {
 		p.Schema.Examples = []json.RawMessage{value}
 	}
 	p.Required = p.Required && p.Schema.Default == nil
-	p.Hidden = a.Hidden
+	p.Hidden, p.Aliases, p.Names = a.Hidden, a.Aliases, a.Names
 	return nil
 }
 

@@ -42,15 +42,16 @@ func TestUnknownOperationsBecomeToolsWithCare(t *testing.T) {
 	if w := c.Warnings(); len(w) > 0 {
 		t.Errorf("warnings %v", w)
 	}
+	const gateway = `,"dry_run":{"type":"boolean","description":"Check the arguments and show the request; change nothing"},"repeat":{"type":"boolean","description":"Do it again, though the same call was made in the last two minutes"}`
 	tests := []struct {
 		name                                         string
 		readOnly, destructive, idempotent, openWorld bool
 		scopes, schema                               string
 	}{
 		{"get_widget", true, false, true, false, "", `{"type":"object","properties":{"widgetId":{"type":"integer"}},"required":["widgetId"],"additionalProperties":false}`},
-		{"widgets_replace_all", false, true, true, true, "read:widgets write:widgets", `{"type":"object","properties":{"widgetId":{"type":"integer"},"name":{"type":"string"},"body_widgetId":{"type":"integer"}},"required":["widgetId","name"],"additionalProperties":false}`},
-		{"delete_widget", false, true, true, true, "", `{"type":"object","properties":{"widgetId":{"type":"integer"}},"required":["widgetId"],"additionalProperties":false}`},
-		{"create_widget_url", false, true, false, true, "", `{"type":"object","properties":{"body":{"type":"array","items":{"type":"string"}}},"required":["body"],"additionalProperties":false}`},
+		{"widgets_replace_all", false, true, true, true, "read:widgets write:widgets", `{"type":"object","properties":{"widgetId":{"type":"integer"},"name":{"type":"string"},"body_widgetId":{"type":"integer"}` + gateway + `},"required":["widgetId","name"],"additionalProperties":false}`},
+		{"delete_widget", false, true, true, true, "", `{"type":"object","properties":{"widgetId":{"type":"integer"}` + gateway + `},"required":["widgetId"],"additionalProperties":false}`},
+		{"create_widget_url", false, true, false, true, "", `{"type":"object","properties":{"body":{"type":"array","items":{"type":"string"}}` + gateway + `},"required":["body"],"additionalProperties":false}`},
 	}
 	for _, test := range tests {
 		tool, ok := c.Lookup(test.name)
@@ -160,6 +161,7 @@ func TestOperationsThatCannotBeToolsAreReported(t *testing.T) {
 		{"climbing template", `  /x/../admin: {get: {operationId: x, responses: {'200': {description: ok}}}}`, "not plain text"},
 		{"escape in template", `  /x%2f..: {get: {operationId: x, responses: {'200': {description: ok}}}}`, "not plain text"},
 		{"required header", `  /x: {get: {operationId: x, parameters: [{name: X-A, in: header, required: true, schema: {type: string}}], responses: {'200': {description: ok}}}}`, "requires the header"},
+		{"an argument of the gateway", `  /x: {post: {operationId: x, parameters: [{name: repeat, in: query, schema: {type: integer}}], responses: {'200': {description: ok}}}}`, "an argument \"repeat\" of its own"},
 		{"body that is not JSON", `  /x: {post: {operationId: x, requestBody: {content: {text/csv: {schema: {type: string}}}}, responses: {'200': {description: ok}}}}`, "not JSON"},
 	}
 	for _, test := range tests {

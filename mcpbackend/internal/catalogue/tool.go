@@ -26,6 +26,12 @@ type Tool struct {
 	// Scopes are those that a caller needs, all of them; sorted.
 	Scopes []string
 
+	// Aliases are names from earlier times: accepted, never listed.
+	Aliases []string
+	// Ignored are arguments that are accepted and mean nothing; they come with
+	// the alias by which the tool was looked up.
+	Ignored []string
+
 	// Operation says how to call the API. A tool that is made of several
 	// operations has only the Parameters of one, which are its arguments.
 	Operation Operation
@@ -67,6 +73,8 @@ const (
 	AsBody Location = "whole-body"
 	// InUpload is an argument that [Upload] names.
 	InUpload Location = "upload"
+	// InGateway is an argument that the gateway acts on; it is never sent.
+	InGateway Location = "gateway"
 )
 
 // Parameter is one argument of a tool.
@@ -77,8 +85,18 @@ type Parameter struct {
 	Required       bool
 	// Hidden arguments are not the model's: their default is sent.
 	Hidden bool
+	// Aliases are further names that are accepted, and not listed.
+	Aliases []string
+	// Names says what else may be given in place of the value.
+	Names  Naming
 	Schema *Schema
 }
+
+// Naming says by what other names a value goes.
+type Naming string
+
+// Companies: the uuid of a company may be given as its name, short_name or id.
+const Companies Naming = "company"
 
 // Upload says how a file reaches the API: as bytes, or as a link that the API
 // fetches itself.

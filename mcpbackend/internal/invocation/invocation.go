@@ -123,8 +123,8 @@ func (s *Service) Denied(c identity.Caller, via Transport, name string) {
 		outcome = outcomeAnonymous
 	}
 	label := otherTool
-	if s.Known(name) {
-		label = name
+	if t, ok := s.Tools.Lookup(name); ok {
+		label = t.Name // which an alias is not
 	}
 	s.record(c, via, label, "", outcome, 0)
 }

@@ -4,6 +4,7 @@
 package mcpserver
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -113,6 +114,9 @@ type Call struct {
 	Done context.Context
 	// started, when set, is told that a tool has begun its work.
 	started func()
+	// alias is the name that the client called the tool by, where it is not the
+	// tool's own.
+	alias string
 	// denial is set when the answer calls for an HTTP status of its own.
 	denial atomic.Pointer[denial.Denial]
 }
@@ -177,7 +181,7 @@ func (h handler) call(ctx context.Context, req *mcp.CallToolRequest) (result *mc
 	stop := context.AfterFunc(call.Done, func() { cancel(context.Cause(call.Done)) })
 	defer stop()
 
-	out := h.calls.Call(ctx, call.Caller, h.via, req.Params.Name, req.Params.Arguments)
+	out := h.calls.Call(ctx, call.Caller, h.via, cmp.Or(call.alias, req.Params.Name), req.Params.Arguments)
 	d := out.Denial
 	if out.Failure != nil && errors.Is(context.Cause(ctx), ErrExpired) {
 		e := denial.Unauthenticated(call.Caller.Challenge, denial.InvalidToken, denial.Expired, nil)
@@ -253,13 +257,23 @@ func (h handler) offered(next mcp.MethodHandler) mcp.MethodHandler {
 		case rpc.Listen:
 			return nil, &jsonrpc.Error{Code: rpc.CodeMethodNotFound, Message: "There is nothing to subscribe to."}
 		case rpc.ToolsCall:
-			if p, ok := req.GetParams().(*mcp.CallToolParamsRaw); ok && !h.calls.Known(p.Name) {
-				if call := callOf(ctx, req.GetExtra()); call != nil {
+			p, ok := req.GetParams().(*mcp.CallToolParamsRaw)
+			if !ok {
+				break
+			}
+			call := callOf(ctx, req.GetExtra())
+			t, known := h.calls.Tools.Lookup(p.Name)
+			switch {
+			case !known:
+				if call != nil {
 					h.calls.Unknown(call.Caller, h.via)
 				}
 				return nil, &jsonrpc.Error{
 					Code: rpc.CodeInvalidParams, Message: fmt.Sprintf("Unknown tool %q. tools/list names the tools.", clip(p.Name)),
 				}
+			case t.Name != p.Name && call != nil:
+				// The SDK knows tools by the names that it lists.
+				call.alias, p.Name = p.Name, t.Name
 			}
 		}
 		return next(ctx, method, req)

@@ -148,10 +148,24 @@ func (b *buffer) String() string {
 
 func newEdge(t testing.TB) *edge {
 	t.Helper()
-	e := &edge{runner: newRunner(), metrics: ops.NewMetrics("v1.2.3", "abcdef"), log: &buffer{}}
+	r := newRunner()
+	e := newEdgeOf(t, testTools(), r)
+	e.runner = r
+	return e
+}
+
+// offer is a catalogue.
+type offer interface {
+	documents.Catalogue
+	invocation.Tools
+}
+
+// newEdgeOf is the whole service with these tools.
+func newEdgeOf(t testing.TB, catalogue offer, runner toolcall.Runner) *edge {
+	t.Helper()
+	e := &edge{metrics: ops.NewMetrics("v1.2.3", "abcdef"), log: &buffer{}}
 	log := slog.New(slog.NewJSONHandler(e.log, nil))
-	catalogue := testTools()
-	calls := &invocation.Service{Tools: catalogue, Runner: e.runner, Log: log, Observer: e.metrics, Now: time.Now}
+	calls := &invocation.Service{Tools: catalogue, Runner: runner, Log: log, Observer: e.metrics, Now: time.Now}
 	options := mcpserver.Options{
 		Version: "v1.2.3", PublicURL: publicURL, Tools: catalogue, Calls: calls, Via: invocation.Streamable,
 	}

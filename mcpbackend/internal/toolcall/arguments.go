@@ -33,7 +33,9 @@ func readArguments(t *catalogue.Tool, arguments json.RawMessage) (values, []stri
 		i := find(parameters, name)
 		switch {
 		case i < 0:
-			unknown = append(unknown, name)
+			if !slices.Contains(t.Ignored, name) {
+				unknown = append(unknown, name)
+			}
 		case parameters[i].Argument == name:
 			given[i] = raw
 		case members[parameters[i].Argument] != nil:
@@ -52,7 +54,8 @@ func readArguments(t *catalogue.Tool, arguments json.RawMessage) (values, []stri
 		p := &parameters[i]
 		raw := given[i]
 		// Models send null, and "" for what they leave open.
-		if raw == nil || string(raw) == "null" && !p.Schema.Nullable || string(raw) == `""` && !p.Required {
+		// In a change, null would wipe what they only mean to leave alone.
+		if raw == nil || string(raw) == "null" && (!p.Schema.Nullable || !t.ReadOnly && !p.Required) || string(raw) == `""` && !p.Required {
 			given[i] = p.Schema.Default
 			if given[i] == nil && p.Required {
 				faults = append(faults, missing(p))
@@ -67,7 +70,8 @@ func readArguments(t *catalogue.Tool, arguments json.RawMessage) (values, []stri
 }
 
 // find gives the parameter with a name: the exact one, or else the one that
-// differs only in case and underscores, so that company_uuid finds companyUuid.
+// differs only in case and underscores, so that company_uuid finds companyUuid,
+// or else the one that had the name once.
 func find(parameters []catalogue.Parameter, name string) int {
 	for i := range parameters {
 		if parameters[i].Argument == name && !parameters[i].Hidden {
@@ -76,6 +80,11 @@ func find(parameters []catalogue.Parameter, name string) int {
 	}
 	for i := range parameters {
 		if !parameters[i].Hidden && sameWords(parameters[i].Argument, name) {
+			return i
+		}
+	}
+	for i := range parameters {
+		if !parameters[i].Hidden && slices.ContainsFunc(parameters[i].Aliases, func(alias string) bool { return sameWords(alias, name) }) {
 			return i
 		}
 	}
