@@ -90,12 +90,15 @@ type edge struct {
 	cmd     *exec.Cmd
 	authz   *fakeAuthz
 	backend *echo
+
+	discovery *echo
 }
 
 type option func(*options)
 
 type options struct {
 	settings  settings.Settings
+	weaken    func(document map[string]any)
 	noAuthz   bool
 	noBackend bool
 	scheme    string
@@ -124,20 +127,24 @@ func startEdge(t *testing.T, change ...option) *edge {
 		c(&o)
 	}
 
-	e := &edge{dir: dir, scheme: o.scheme, authz: &fakeAuthz{}, backend: &echo{name: "mcpbackend", left: make(chan struct{}, 16)}}
+	e := &edge{dir: dir, scheme: o.scheme, authz: &fakeAuthz{}, backend: &echo{name: "mcpbackend", left: make(chan struct{}, 16)}, discovery: &echo{name: "discovery"}}
 	if !o.noAuthz {
 		server := grpc.NewServer()
 		authv3.RegisterAuthorizationServer(server, e.authz)
 		go server.Serve(listen(t, dir+"/authz.sock"))
 		t.Cleanup(server.Stop)
 	}
-	serve(t, dir+"/discovery.sock", &echo{name: "discovery"})
+	serve(t, dir+"/discovery.sock", e.discovery)
 	if !o.noBackend {
 		serve(t, dir+"/backend.sock", e.backend)
 	}
 
 	config := filepath.Join(dir, "envoy.yaml")
-	if err := os.WriteFile(config, render(t, o.settings), 0o600); err != nil {
+	text := render(t, o.settings)
+	if o.weaken != nil {
+		text = edit(t, text, o.weaken)
+	}
+	if err := os.WriteFile(config, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	accessLog, err := os.Create(dir + "/access.log")
@@ -297,6 +304,16 @@ type echo struct {
 	left chan struct{} // a held stream whose client has gone
 	mu   sync.Mutex
 	hits int
+	log  []*http.Request // what arrived since it was last asked, bodies unread
+}
+
+// arrived empties the log.
+func (u *echo) arrived() []*http.Request {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	log := u.log
+	u.log = nil
+	return log
 }
 
 func (u *echo) count() int {
@@ -308,6 +325,7 @@ func (u *echo) count() int {
 func (u *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.mu.Lock()
 	u.hits++
+	u.log = append(u.log, r)
 	u.mu.Unlock()
 	switch r.Header.Get("X-Test") {
 	case "stream":
@@ -377,7 +395,10 @@ func (*fakeAuthz) Check(ctx context.Context, request *authv3.CheckRequest) (*aut
 	}
 	slices.Sort(names)
 
-	token := strings.TrimPrefix(strings.Join(headers["authorization"], "|"), "Bearer ")
+	token, bearer := strings.CutPrefix(strings.Join(headers["authorization"], "|"), "Bearer ")
+	if !bearer {
+		token = ""
+	}
 	switch token {
 	case "hang":
 		<-ctx.Done()
