@@ -50,24 +50,51 @@ build: tools ## Build every binary into bin/
 	@echo "building bin/stack";      $(GO) -C e2e build $(STAMP) -o ../bin/stack ./cmd/stack
 
 # The tests run binaries of their own, with the race detector in: it then sees
-# the whole system, and nothing is compiled twice. The clients that the last
-# tests drive are fetched while the first ones run.
+# the whole system, and nothing is compiled twice.
 TESTED := .cache/tested
+tested  = $(GO) -C $(1) build $(RACE) $(STAMP) -o ../$(TESTED)/$(2) $(3)
+gotest  = cd $(1) && $(GO) test $(RACE) -timeout 8m
 
+# From nothing, the tests take as long as compiling does, so that both CPUs
+# have work all the time: what some module waits for, another one uses. The
+# modules' own tests do not know of time; those of e2e have the machine for
+# themselves, and mostly wait, so that eight run at once.
 test: tools ## Run all tests (no root, no Debian package)
 	@command -v npm >/dev/null || { echo "missing tool: npm (with Node) fetches a client that the tests drive; install it" >&2; exit 1; }
 	@mkdir -p bin $(TESTED)
-	@envoy/fetch bin/envoy && ln -sf ../../bin/envoy $(TESTED)/envoy
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target $(addprefix test/,modules stack envoy-binary clients $(MODULES))
+	@echo "== test e2e"; export STACK_BIN="$$PWD/$(TESTED)"; $(call gotest,e2e) -count=1 -parallel 8 .
+
+.PHONY: $(addprefix test/,modules stack envoy-binary clients $(MODULES))
+
+test/modules: # fetched while the first one compiles; who needs one earlier waits for it
 	@for m in $(MODULES); do (cd $$m && $(GO) list -deps -test ./... >/dev/null 2>&1) & done; wait
-	@echo "building the binaries under test"; \
-	$(GO) -C e2e build $(RACE) $(STAMP) -o ../$(TESTED)/stack ./cmd/stack && \
-	{ $(TESTED)/stack clients e2e/clients .cache >.cache/clients.log 2>&1 & } && \
-	$(GO) -C authz build $(RACE) $(STAMP) -o ../$(TESTED)/authz . && \
-	$(GO) -C mcpbackend build $(RACE) $(STAMP) -o ../$(TESTED)/mcpbackend . && \
-	$(GO) -C envoy build $(RACE) $(STAMP) -o ../$(TESTED)/envoyconf ./cmd/envoyconf && \
-	$(GO) -C sandbox build $(RACE) $(STAMP) -o ../$(TESTED)/sandbox .
-	@for m in authz mcpbackend envoy sandbox; do echo "== test $$m"; (cd $$m && $(GO) test $(RACE) -timeout 8m ./...) || exit 1; done
-	@echo "== test e2e"; cd e2e && STACK_BIN="$$PWD/../$(TESTED)" $(GO) test $(RACE) -count=1 -timeout 8m ./...
+
+test/envoy-binary:
+	@envoy/fetch bin/envoy && ln -sf ../../bin/envoy $(TESTED)/envoy
+
+test/stack: # the smallest: it compiles what all have in common
+	@$(call tested,e2e,stack,./cmd/stack)
+
+test/clients: test/stack
+	@$(TESTED)/stack clients e2e/clients .cache
+
+test/authz: test/stack
+	@echo "== test authz"; $(call tested,authz,authz,.) && $(call gotest,authz) ./...
+
+test/mcpbackend: test/stack
+	@echo "== test mcpbackend"; $(call tested,mcpbackend,mcpbackend,.) && $(call gotest,mcpbackend) ./...
+
+test/envoy: test/authz test/envoy-binary # after authz, with which it has most libraries in common
+	@echo "== test envoy"; $(call tested,envoy,envoyconf,./cmd/envoyconf) && $(call gotest,envoy) ./...
+
+test/sandbox: test/stack
+	@echo "== test sandbox"; $(call tested,sandbox,sandbox,.) && $(call gotest,sandbox) ./...
+
+# Without cmd/bench, which has no tests and needs more libraries than all of
+# the others, and with the last tests compiled, but not yet run.
+test/e2e: test/stack
+	@echo "== test e2e's own packages"; $(call gotest,e2e) ./cmd/stack ./internal/... && $(GO) test $(RACE) -run '^$$' . >/dev/null
 
 test-all: test test-chromium test-compose ## Run all tests, and those that need root or Debian packages
 
@@ -87,7 +114,7 @@ lint: tools ## gofmt, go vet, staticcheck, govulncheck
 	@mkdir -p .cache/tools && $(GO) -C tools build -o ../.cache/tools/ tool
 	@bad=$$(gofmt -l $(MODULES)); if [ -n "$$bad" ]; then echo "gofmt: run 'make fmt' for:"; echo "$$bad"; exit 1; fi
 	@for m in $(MODULES); do echo "== lint $$m"; (cd $$m && $(GO) vet ./... && ../.cache/tools/staticcheck ./...) || exit 1; done
-	@cd e2e && ../.cache/tools/staticcheck -tags chromium ./...
+	@cd e2e && $(GO) vet -tags chromium ./... && ../.cache/tools/staticcheck -tags chromium ./...
 	@for m in $(MODULES); do echo "== govulncheck $$m"; out=$$(cd $$m && timeout 120 ../.cache/tools/govulncheck ./... 2>&1) || { \
 	  case "$$out" in *"fetching vulnerabilities"*) echo "govulncheck: its database is out of reach from here; skipped"; break;; *) echo "$$out"; exit 1;; esac; }; done
 

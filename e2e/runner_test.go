@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -416,7 +418,12 @@ func TestWrongPortIsOneLine(t *testing.T) {
 func TestVersionIsOneLine(t *testing.T) {
 	t.Parallel()
 	bin := filepath.Join(t.TempDir(), "stack")
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-ldflags", "-X main.version=v1.2.3-test", "-o", bin, "./cmd/stack")
+	args := []string{"build", "-buildvcs=false", "-ldflags", "-X main.version=v1.2.3-test", "-o", bin}
+	// With the race detector as this test has it, all but the linking is done.
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		args = append(args, "-race")
+	}
+	build := exec.CommandContext(t.Context(), "go", append(args, "./cmd/stack")...)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}

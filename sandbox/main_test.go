@@ -1,7 +1,8 @@
-package main_test
+package main
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -10,18 +11,30 @@ import (
 	"time"
 )
 
+// asProgram makes the test binary behave as the sandbox itself, which is then
+// compiled once and has the race detector in.
+const asProgram = "SANDBOX_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
 // The program as people use it: serve, healthcheck, token.
 func TestProgram(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	program := filepath.Join(dir, "sandbox")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
 	}
 	control := "SANDBOX_CONTROL_LISTEN=unix:" + filepath.Join(dir, "control.sock")
 	run := func(env []string, args ...string) (out, problem string, err error) {
 		c := exec.CommandContext(t.Context(), program, args...)
-		c.Env = env
+		c.Env = append([]string{asProgram + "=1"}, env...)
 		var stdout, stderr bytes.Buffer
 		c.Stdout, c.Stderr = &stdout, &stderr
 		err = c.Run()
@@ -45,7 +58,7 @@ func TestProgram(t *testing.T) {
 	}
 
 	served := exec.Command(program)
-	served.Env = []string{control, "SANDBOX_LISTEN=unix:" + filepath.Join(dir, "public.sock"), "SANDBOX_ISSUER=http://127.0.0.1:9"}
+	served.Env = []string{asProgram + "=1", control, "SANDBOX_LISTEN=unix:" + filepath.Join(dir, "public.sock"), "SANDBOX_ISSUER=http://127.0.0.1:9"}
 	log := &bytes.Buffer{}
 	served.Stderr = log
 	if err := served.Start(); err != nil {

@@ -1,3 +1,5 @@
+//go:build chromium
+
 // Package chromium is a person before a real Chromium, who uses the keyboard
 // alone: what that person cannot do, nobody without a mouse can.
 package chromium
