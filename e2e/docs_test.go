@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -95,5 +96,55 @@ func TestEveryErrorCodeIsExplained(t *testing.T) {
 		if !strings.Contains(explained, "`"+name+"`") {
 			t.Errorf("docs/errors.md says nothing of %s, which %s answers", name, module)
 		}
+	}
+}
+
+func TestTheThreatModelNamesCodeAndTestsThatExist(t *testing.T) {
+	t.Parallel()
+	tests := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	err := filepath.WalkDir(root(t), func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != root(t) {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		for _, match := range declared.FindAllStringSubmatch(string(data), -1) {
+			tests[match[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for line := range strings.Lines(read(t, "docs/threat-model.md")) {
+		cells := strings.Split(line, " | ")
+		if len(cells) != 4 || cells[0] == "| threat" {
+			continue
+		}
+		rows++
+		for i, cell := range cells[2:] {
+			names := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1)
+			if len(names) == 0 {
+				t.Errorf("%s: a cell names nothing", cells[0])
+			}
+			for _, name := range names {
+				if i == 1 && !tests[name[1]] {
+					t.Errorf("%s: there is no test %s", cells[0], name[1])
+				}
+				if _, err := os.Stat(filepath.Join(root(t), name[1])); i == 0 && err != nil {
+					t.Errorf("%s: %v", cells[0], err)
+				}
+			}
+		}
+	}
+	if rows < 20 {
+		t.Errorf("only %d rows were read", rows)
 	}
 }
