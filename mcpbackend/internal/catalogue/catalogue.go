@@ -102,7 +102,7 @@ func Load(document, overlay []byte, options Options) (*Catalogue, error) {
 		return nil, err
 	}
 	c := &Catalogue{}
-	// First, because writing a tree as YAML changes it.
+	// First, because the overlay changes the tree.
 	if c.yaml, c.json, err = publish(document, root, changed, options.APIURL); err != nil {
 		return nil, err
 	}

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"go.yaml.in/yaml/v4"
 )
 
 // aliasName is wider than toolName: names had capitals and dots once.
@@ -57,25 +55,6 @@ type argumentHint struct {
 	// Aliases are further names that are accepted.
 	Aliases []string `yaml:"aliases"`
 	Names   Naming   `yaml:"names"`
-}
-
-// common is what the overlay says, under its own [extension], about arguments
-// of every operation; what an operation says of its own wins.
-func common(overlay []byte) (map[string]argumentHint, error) {
-	var root struct {
-		Tools struct {
-			Arguments map[string]argumentHint `yaml:"arguments"`
-		} `yaml:"x-mcp"`
-	}
-	if err := yaml.Unmarshal(overlay, &root); err != nil {
-		return nil, fmt.Errorf("the overlay cannot be read: %w", err)
-	}
-	for name, a := range root.Tools.Arguments {
-		if a.Names != "" && a.Names != Companies {
-			return nil, fmt.Errorf("the overlay names %q by %q, which is nothing", name, a.Names)
-		}
-	}
-	return root.Tools.Arguments, nil
 }
 
 // inherit adds what the overlay says of arguments in general.

@@ -4,26 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/pb33f/libopenapi"
-	"github.com/pb33f/libopenapi/datamodel"
-	"github.com/pb33f/libopenapi/datamodel/high/base"
-	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
-	apply "github.com/pb33f/libopenapi/overlay"
 	"go.yaml.in/yaml/v4"
-)
-
-// maxDepth ends the inlining of schemas that contain themselves: below it
-// anything is accepted, and the API judges. maxSchemas bounds what one argument
-// may grow to.
-const (
-	maxDepth   = 8
-	maxSchemas = 500
 )
 
 var toolName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,49}$`)
@@ -39,62 +25,43 @@ type source struct {
 	ignored map[string][]string
 }
 
+// methods are those of a path item (OpenAPI 3.1 §4.8.9).
+var methods = []string{"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+
+// parse makes tools of a document, which the overlay changes.
 func parse(top *yaml.Node, overlay []byte) (_ *source, err error) {
 	defer rescue(&err)
-	description, err := libopenapi.NewOverlayDocument(overlay)
-	if err != nil {
-		return nil, fmt.Errorf("the overlay cannot be read: %w", err)
-	}
-	document, err := yaml.Marshal(requestsOnly(top))
+	described, err := readOverlay(overlay)
 	if err != nil {
 		return nil, err
 	}
-	applied, err := apply.Apply(document, description)
-	if err != nil {
-		return nil, fmt.Errorf("the overlay cannot be applied to the OpenAPI document: %w", err)
-	}
-	parsed, err := libopenapi.NewDocumentWithConfiguration(applied.Bytes, &datamodel.DocumentConfiguration{
-		// References that leave the document are not followed.
-		AllowFileReferences:    false,
-		AllowRemoteReferences:  false,
-		SkipJSONConversion:     true,
-		SkipMetadataCollection: true,
-		Logger:                 slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("the OpenAPI document cannot be read: %w", err)
-	}
-	model, err := parsed.BuildV3Model()
-	if err != nil {
-		return nil, fmt.Errorf("the OpenAPI document is not valid: %w", err)
-	}
-	shared, err := common(overlay)
+	missing, err := described.apply(top)
 	if err != nil {
 		return nil, err
 	}
-	s := &source{common: shared, ignored: map[string][]string{}}
-	for _, warning := range applied.Warnings {
-		s.warnings = append(s.warnings, fmt.Sprintf("the overlay finds no %s in the document: no tool for it", warning.Target))
+	s := &source{common: described.Tools.Arguments, ignored: map[string][]string{}}
+	for _, target := range missing {
+		s.warnings = append(s.warnings, fmt.Sprintf("the overlay finds no %s in the document: no tool for it", target))
 	}
-	if err := s.read(&model.Model); err != nil {
+	if err := s.read(&tree{top}); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *source) read(document *v3.Document) error {
-	if document.Info != nil {
-		s.title, s.version = document.Info.Title, document.Info.Version
-	}
-	if document.Paths == nil || document.Paths.PathItems == nil {
-		return errors.New("the OpenAPI document has no paths")
-	}
+func (s *source) read(d *tree) error {
+	info := member(d.top, "info")
+	s.title, s.version = word(info, "title"), word(info, "version")
 	names := map[string]string{}
 	next := map[string]*nextHint{}
-	for path, item := range document.Paths.PathItems.FromOldest() {
-		for method, operation := range item.GetOperations().FromOldest() {
+	for path, item := range members(member(d.top, "paths")) {
+		item = d.follow(item)
+		for method, operation := range members(item) {
+			if !slices.Contains(methods, method) || operation.Kind != yaml.MappingNode {
+				continue
+			}
 			method = strings.ToUpper(method)
-			tool, h, err := makeTool(path, method, item, operation, s.common)
+			tool, h, err := d.makeTool(path, method, item, operation, s.common)
 			if err != nil {
 				s.warnings = append(s.warnings, fmt.Sprintf("no tool for %s %s: %v", method, path, err))
 				continue
@@ -132,9 +99,9 @@ func (s *source) read(document *v3.Document) error {
 	return nil
 }
 
-func makeTool(path, method string, item *v3.PathItem, operation *v3.Operation, common map[string]argumentHint) (Tool, *hint, error) {
+func (d *tree) makeTool(path, method string, item, operation *yaml.Node, common map[string]argumentHint) (Tool, *hint, error) {
 	h := &hint{}
-	if node := operation.Extensions.GetOrZero(extension); node != nil {
+	if node := member(operation, extension); node != nil {
 		if err := node.Decode(h); err != nil {
 			return Tool{}, nil, fmt.Errorf("%s: %w", extension, err)
 		}
@@ -146,19 +113,20 @@ func makeTool(path, method string, item *v3.PathItem, operation *v3.Operation, c
 		return Tool{}, nil, err
 	}
 	h.inherit(common)
-	if operation.OperationId == "" {
+	id, summary := word(operation, "operationId"), word(operation, "summary")
+	if id == "" {
 		return Tool{}, nil, errors.New("it has no operationId")
 	}
 	t := Tool{
 		Name:        h.Name,
-		Title:       firstOf(h.Title, operation.Summary, operation.OperationId),
-		Description: firstOf(h.Description, operation.Description, operation.Summary, operation.OperationId),
+		Title:       firstOf(h.Title, summary, id),
+		Description: firstOf(h.Description, word(operation, "description"), summary, id),
 		Toolset:     firstOf(h.Toolset, OtherTools),
 		Scopes:      h.Scopes,
 		Aliases:     h.Aliases,
 	}
 	if t.Name == "" {
-		t.Name = snake(operation.OperationId)
+		t.Name = snake(id)
 	}
 	if !toolName.MatchString(t.Name) {
 		return Tool{}, nil, fmt.Errorf("%q is no tool name: it must match %s", t.Name, toolName)
@@ -170,7 +138,7 @@ func makeTool(path, method string, item *v3.PathItem, operation *v3.Operation, c
 	t.Scopes = slices.Compact(t.Scopes)
 	h.annotate(&t, method)
 
-	parameters, err := parametersOf(path, method, item, operation, h)
+	parameters, err := d.parametersOf(path, method, item, operation, h)
 	if err != nil {
 		return Tool{}, nil, err
 	}
@@ -182,7 +150,7 @@ func makeTool(path, method string, item *v3.PathItem, operation *v3.Operation, c
 			parameters = append(parameters, p)
 		}
 	}
-	t.Operation = Operation{ID: operation.OperationId, Method: method, Path: path, Parameters: parameters}
+	t.Operation = Operation{ID: id, Method: method, Path: path, Parameters: parameters}
 	if u := h.Upload; u != nil {
 		t.Operation.Upload = &Upload{
 			MediaType: u.MediaType, Magic: u.Magic, MaxBytes: u.MaxBytes, Query: u.Query, Object: u.Object,
@@ -226,13 +194,10 @@ var operationIDs = regexp.MustCompile(`[A-Za-z]+(\.[a-z]+)?`)
 
 // scopesOf reads the scopes of an operation's own security requirements. openid
 // asks who the user is and gives no right to data.
-func scopesOf(operation *v3.Operation) []string {
-	for _, requirement := range operation.Security {
-		if requirement.Requirements == nil {
-			continue
-		}
-		for _, scopes := range requirement.Requirements.FromOldest() {
-			scopes = slices.DeleteFunc(slices.Clone(scopes), func(s string) bool { return s == "openid" })
+func scopesOf(operation *yaml.Node) []string {
+	for _, requirement := range elements(member(operation, "security")) {
+		for _, list := range members(requirement) {
+			scopes := slices.DeleteFunc(words(list), func(s string) bool { return s == "openid" })
 			if len(scopes) > 0 {
 				return scopes
 			}
@@ -241,19 +206,20 @@ func scopesOf(operation *v3.Operation) []string {
 	return nil
 }
 
-func parametersOf(path, method string, item *v3.PathItem, operation *v3.Operation, h *hint) ([]Parameter, error) {
+func (d *tree) parametersOf(path, method string, item, operation *yaml.Node, h *hint) ([]Parameter, error) {
 	segments, err := template(path)
 	if err != nil {
 		return nil, err
 	}
-	declared := map[string]*v3.Parameter{}
+	declared := map[string]declaration{}
 	var order []string
 	// An operation's parameter replaces that of its path (OpenAPI 3.1 §4.8.10).
-	for _, p := range slices.Concat(item.Parameters, operation.Parameters) {
-		if p == nil {
-			return nil, errors.New("a parameter refers to nothing")
+	for _, node := range slices.Concat(elements(member(item, "parameters")), elements(member(operation, "parameters"))) {
+		p, err := d.declaration(node)
+		if err != nil {
+			return nil, err
 		}
-		key := p.In + " " + p.Name
+		key := p.in + " " + p.name
 		if _, ok := declared[key]; !ok {
 			order = append(order, key)
 		}
@@ -286,14 +252,14 @@ func parametersOf(path, method string, item *v3.PathItem, operation *v3.Operatio
 	inPath := 0
 	for _, key := range order {
 		p := declared[key]
-		if h.Upload != nil && p.In == "query" && p.Name == h.Upload.Query {
+		if h.Upload != nil && p.in == "query" && p.name == h.Upload.Query {
 			continue
 		}
-		required := p.Required != nil && *p.Required
+		required := p.required
 		var location Location
-		switch p.In {
+		switch p.in {
 		case "path":
-			if !slices.Contains(segments, "{"+p.Name+"}") {
+			if !slices.Contains(segments, "{"+p.name+"}") {
 				continue
 			}
 			inPath++
@@ -303,20 +269,20 @@ func parametersOf(path, method string, item *v3.PathItem, operation *v3.Operatio
 		default:
 			// Headers and cookies are ours to set, not a model's.
 			if required {
-				return nil, fmt.Errorf("it requires the %s parameter %q", p.In, p.Name)
+				return nil, fmt.Errorf("it requires the %s parameter %q", p.in, p.name)
 			}
 			continue
 		}
-		schema, err := inline(p.Schema)
+		schema, err := d.inline(p.schema)
 		if err != nil {
-			return nil, fmt.Errorf("parameter %q: %w", p.Name, err)
+			return nil, fmt.Errorf("parameter %q: %w", p.name, err)
 		}
-		if p.Description != "" {
-			schema.Description = p.Description
+		if p.description != "" {
+			schema.Description = p.description
 		}
 		if err := add(Parameter{
 			// PHP's brackets are not part of the name (see package neonpanel).
-			Argument: strings.TrimSuffix(p.Name, "[]"), Name: p.Name,
+			Argument: strings.TrimSuffix(p.name, "[]"), Name: p.name,
 			In: location, Required: required, Schema: schema,
 		}); err != nil {
 			return nil, err
@@ -348,19 +314,51 @@ func parametersOf(path, method string, item *v3.PathItem, operation *v3.Operatio
 		}
 		return parameters, nil
 	}
-	return parameters, addBody(method, operation.RequestBody, add)
+	return parameters, d.addBody(method, member(operation, "requestBody"), add)
+}
+
+// declaration is a parameter as the document has it.
+type declaration struct {
+	in, name, description string
+	required              bool
+	schema                *yaml.Node
+}
+
+func (d *tree) declaration(node *yaml.Node) (declaration, error) {
+	value := d.follow(node)
+	p := declaration{
+		in: word(value, "in"), name: word(value, "name"), required: truth(value, "required"),
+		// A reference may bring a description of its own (OpenAPI 3.1 §4.8.23).
+		description: firstOf(word(node, "description"), word(value, "description")),
+		schema:      member(value, "schema"),
+	}
+	if p.in == "" || p.name == "" {
+		return p, errors.New("a parameter has no name or place, or refers to nothing")
+	}
+	return p, nil
+}
+
+// jsonBody is the schema of a JSON body; nil if it takes none.
+func jsonBody(body *yaml.Node) *yaml.Node {
+	for mediaType, content := range members(member(body, "content")) {
+		mediaType, _, _ = strings.Cut(mediaType, ";")
+		if strings.EqualFold(strings.TrimSpace(mediaType), "application/json") {
+			return member(content, "schema")
+		}
+	}
+	return nil
 }
 
 // addBody flattens a JSON body beside the other arguments.
-func addBody(method string, body *v3.RequestBody, add func(Parameter) error) error {
-	if body == nil || body.Content == nil {
+func (d *tree) addBody(method string, body *yaml.Node, add func(Parameter) error) error {
+	if body = d.follow(body); member(body, "content") == nil {
 		return nil
 	}
-	media := body.Content.GetOrZero("application/json")
-	if media == nil || media.Schema == nil {
+	node := jsonBody(body)
+	if node == nil {
 		return errors.New("its body is not JSON")
 	}
-	schema, err := inline(media.Schema)
+	schema, err := d.inline(node)
 	if err != nil {
 		return fmt.Errorf("body: %w", err)
 	}
@@ -374,7 +372,7 @@ func addBody(method string, body *v3.RequestBody, add func(Parameter) error) err
 		if location == InQuery {
 			return errors.New("a body that is not an object cannot go into a query")
 		}
-		return add(Parameter{Argument: "body", Name: "body", In: AsBody, Required: body.Required != nil && *body.Required, Schema: schema})
+		return add(Parameter{Argument: "body", Name: "body", In: AsBody, Required: truth(body, "required"), Schema: schema})
 	}
 	for _, property := range schema.Properties {
 		if err := add(Parameter{
@@ -418,154 +416,4 @@ func (h *hint) apply(p *Parameter) error {
 	p.Required = p.Required && p.Schema.Default == nil
 	p.Hidden, p.Aliases, p.Names = a.Hidden, a.Aliases, a.Names
 	return nil
-}
-
-// inline copies a schema without references.
-func inline(proxy *base.SchemaProxy) (*Schema, error) {
-	return (&inliner{left: maxSchemas}).schema(proxy, maxDepth)
-}
-
-type inliner struct{ left int }
-
-func (in *inliner) schema(proxy *base.SchemaProxy, depth int) (*Schema, error) {
-	if proxy == nil || depth == 0 {
-		return &Schema{}, nil
-	}
-	if in.left--; in.left < 0 {
-		return nil, fmt.Errorf("its schema has more than %d parts", maxSchemas)
-	}
-	schema, err := proxy.BuildSchema()
-	if err != nil {
-		return nil, err
-	}
-	if schema == nil {
-		return nil, fmt.Errorf("%s refers to nothing in this document", proxy.GetReference())
-	}
-	s := &Schema{Description: schema.Description, Format: schema.Format}
-	for _, name := range schema.Type {
-		switch {
-		case name == "null":
-			s.Nullable = true
-		case s.Type == "":
-			s.Type = name
-		default:
-			s.AnyOf = append(s.AnyOf, &Schema{Type: name})
-		}
-	}
-	if s.AnyOf != nil {
-		s.AnyOf = append(s.AnyOf, &Schema{Type: s.Type, Nullable: s.Nullable})
-		s.Type, s.Nullable = "", false
-	}
-	if schema.Nullable != nil && *schema.Nullable {
-		s.Nullable = true
-	}
-	if schema.Pattern != "" {
-		// JSON Schema's patterns are ECMAScript's; what Go cannot read is left
-		// to the API.
-		if pattern, err := regexp.Compile(schema.Pattern); err == nil {
-			s.Pattern = pattern
-		}
-	}
-	s.Minimum, s.Maximum = schema.Minimum, schema.Maximum
-	s.ExclusiveMinimum, s.Minimum = exclusive(schema.ExclusiveMinimum, s.Minimum)
-	s.ExclusiveMaximum, s.Maximum = exclusive(schema.ExclusiveMaximum, s.Maximum)
-	s.MinLength, s.MaxLength = schema.MinLength, schema.MaxLength
-	s.MinItems, s.MaxItems = schema.MinItems, schema.MaxItems
-	s.UniqueItems = schema.UniqueItems != nil && *schema.UniqueItems
-	for _, node := range schema.Enum {
-		value, err := compact(node)
-		if err != nil {
-			return nil, err
-		}
-		s.Enum = append(s.Enum, value)
-	}
-	if schema.Const != nil {
-		value, err := compact(schema.Const)
-		if err != nil {
-			return nil, err
-		}
-		s.Enum = []json.RawMessage{value}
-	}
-	if schema.Default != nil {
-		if s.Default, err = compact(schema.Default); err != nil {
-			return nil, err
-		}
-	}
-	if schema.Items != nil && schema.Items.IsA() {
-		if s.Items, err = in.schema(schema.Items.A, depth-1); err != nil {
-			return nil, err
-		}
-	}
-	if schema.Properties != nil {
-		for name, property := range schema.Properties.FromOldest() {
-			inlined, err := in.schema(property, depth-1)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			s.Properties = append(s.Properties, Property{
-				Name: name, Required: slices.Contains(schema.Required, name), Schema: inlined,
-			})
-		}
-	}
-	if additional := schema.AdditionalProperties; additional != nil && additional.IsB() {
-		s.Closed = !additional.B
-	}
-	for _, part := range schema.AllOf {
-		inlined, err := in.schema(part, depth-1)
-		if err != nil {
-			return nil, err
-		}
-		s.merge(inlined)
-	}
-	for _, alternative := range slices.Concat(schema.AnyOf, schema.OneOf) {
-		inlined, err := in.schema(alternative, depth-1)
-		if err != nil {
-			return nil, err
-		}
-		s.AnyOf = append(s.AnyOf, inlined)
-	}
-	return s, nil
-}
-
-// merge adds the members of an allOf part; a keyword that is set stays.
-func (s *Schema) merge(part *Schema) {
-	s.Type = firstOf(s.Type, part.Type)
-	s.Description = firstOf(s.Description, part.Description)
-	s.Format = firstOf(s.Format, part.Format)
-	s.Nullable = s.Nullable || part.Nullable
-	if s.Enum == nil {
-		s.Enum = part.Enum
-	}
-	if s.Items == nil {
-		s.Items = part.Items
-	}
-	for _, property := range part.Properties {
-		if !slices.ContainsFunc(s.Properties, func(p Property) bool { return p.Name == property.Name }) {
-			s.Properties = append(s.Properties, property)
-		}
-	}
-	s.AnyOf = append(s.AnyOf, part.AnyOf...)
-}
-
-// exclusive turns the boolean of OpenAPI 3.0 into the number of 3.1.
-func exclusive(value *base.DynamicValue[bool, float64], bound *float64) (exclusive, inclusive *float64) {
-	switch {
-	case value == nil:
-		return nil, bound
-	case value.IsB():
-		return &value.B, bound
-	case value.A:
-		return bound, nil
-	default:
-		return nil, bound
-	}
-}
-
-func firstOf(values ...string) string {
-	for _, value := range values {
-		if value != "" {
-			return value
-		}
-	}
-	return ""
 }

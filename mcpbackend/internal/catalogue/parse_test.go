@@ -1,10 +1,12 @@
 package catalogue
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,12 +88,28 @@ func TestSchemasAreInlined(t *testing.T) {
 components:
   schemas:
     Colour: {type: string, enum: [red, green], default: red}
+    Again: {$ref: '#/components/schemas/Colour'}
+    Circle: {$ref: '#/components/schemas/Circle'}
     Base: {type: object, required: [id], properties: {id: {type: integer}}}
     Tree: {type: object, properties: {child: {$ref: '#/components/schemas/Tree'}}}
 `
 	tests := []struct{ name, schema, want string }{
 		{"reference", `{$ref: '#/components/schemas/Colour'}`, `{"type":"string","enum":["red","green"],"default":"red"}`},
 		{"nullable of 3.1", `{type: [string, 'null']}`, `{"type":["string","null"]}`},
+		{"nullable of 3.0", `{type: string, nullable: true}`, `{"type":["string","null"]}`},
+		{"nullable reference", `{allOf: [{$ref: '#/components/schemas/Colour'}], nullable: true}`, `{"type":["string","null"],"enum":["red","green"],"default":"red"}`},
+		{"text beside a reference", `{$ref: '#/components/schemas/Colour', description: Which, default: green}`, `{"type":"string","description":"Which","enum":["red","green"],"default":"green"}`},
+		{"reference to a reference", `{$ref: '#/components/schemas/Again'}`, `{"type":"string","enum":["red","green"],"default":"red"}`},
+		{"reference that turns in a circle", `{$ref: '#/components/schemas/Circle'}`, `{}`},
+		{"any of, or null", `{anyOf: [{type: string, maxLength: 3}, {type: 'null'}]}`, `{"type":["string","null"],"maxLength":3}`},
+		{"one of two, or null", `{oneOf: [{type: string}, {type: integer}, {type: 'null'}]}`, `{"anyOf":[{"type":["string","null"]},{"type":"integer"}]}`},
+		{"only null", `{type: 'null'}`, `{"enum":[null]}`},
+		{"a type that there is not", `{type: file}`, `{}`},
+		{"true as a schema", `true`, `{}`},
+		{"exclusive bounds of 3.0", `{type: integer, minimum: 0, exclusiveMinimum: true, maximum: 9, exclusiveMaximum: false}`, `{"type":"integer","maximum":9,"exclusiveMinimum":0}`},
+		{"bounds that are none", `{type: integer, minimum: low, maximum: .inf, minLength: -1}`, `{"type":"integer"}`},
+		{"default of null", `{type: string, default: null}`, `{"type":"string"}`},
+		{"all of, with bounds", `{allOf: [{type: integer, minimum: 1}, {maximum: 5, minimum: 2}]}`, `{"type":"integer","minimum":1,"maximum":5}`},
 		{"two types", `{type: [string, integer]}`, `{"anyOf":[{"type":"integer"},{"type":"string"}]}`},
 		{"bounds", `{type: number, minimum: 0.5, exclusiveMaximum: 10}`, `{"type":"number","minimum":0.5,"exclusiveMaximum":10}`},
 		{"large bound", `{type: integer, maximum: 9000000}`, `{"type":"integer","maximum":9000000}`},
@@ -187,6 +205,10 @@ func TestBadDocumentsAreRefused(t *testing.T) {
 		{"a list", "[1, 2]", "cannot be"},
 		{"Swagger 2", "swagger: '2.0'\ninfo: {title: T, version: '1'}\npaths: {}\n", ""},
 		{"no paths", "openapi: 3.1.0\ninfo: {title: T, version: '1'}\n", "no paths"},
+		{"no info", "openapi: 3.1.0\npaths: {}\n", "no info"},
+		{"a member twice", string(document("  /a: {get: {operationId: x}, get: {operationId: y}}\n")), "twice"},
+		{"aliases", string(document("  /a: &a {get: {operationId: x}}\n  /b: *a\n")), "aliases"},
+		{"too deep", string(document("  /a: " + strings.Repeat("[", 300) + strings.Repeat("]", 300) + "\n")), "too deeply"},
 		{"no operation", "openapi: 3.1.0\ninfo: {title: T, version: '1'}\npaths: {}\n", "no operation"},
 		{"an operationId twice", string(document("  /a: {get: {operationId: x, responses: {'200': {description: ok}}}}\n  /b: {get: {operationId: x, responses: {'200': {description: ok}}}}\n")), "twice"},
 		{"a tool name twice", string(document("  /a: {get: {operationId: getX, responses: {'200': {description: ok}}}}\n  /b: {get: {operationId: get.x, responses: {'200': {description: ok}}}}\n")), "two operations"},
@@ -200,8 +222,67 @@ func TestBadDocumentsAreRefused(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Load(openapi.Document(), []byte("overlay: ["), Options{}); err == nil {
-		t.Error("a broken overlay was taken")
+}
+
+func TestBadOverlaysAreRefused(t *testing.T) {
+	t.Parallel()
+	for name, overlay := range map[string]string{
+		"not YAML":                     "overlay: [",
+		"no actions":                   "overlay: 1.0.0\nactions: []\n",
+		"no overlay":                   "actions: [{target: $.info, update: {}}]\n",
+		"a target that is no JSONPath": "overlay: 1.0.0\nactions: [{target: 'info(', update: {}}]\n",
+	} {
+		if _, err := Load(openapi.Document(), []byte(overlay), Options{}); err == nil || !strings.Contains(err.Error(), "overlay") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Overlay 1.0 §4.4.4.
+func TestOverlayUpdatesAndRemoves(t *testing.T) {
+	t.Parallel()
+	c, err := Load(document(`
+  /a:
+    get:
+      operationId: a
+      summary: Old
+      parameters: [{name: p, in: query, schema: {type: string}}]
+  /b: {get: {operationId: b}, delete: {operationId: dropB}}
+  /c: {get: {operationId: c}}
+`), []byte(`overlay: 1.0.0
+info: {title: T, version: '1'}
+actions:
+  - target: $.paths['/a'].get
+    update: {summary: New, parameters: [{name: q, in: query, schema: {type: integer}}], x-mcp: {toolset: one}}
+  - target: $.paths['/a'].get.parameters[0]
+    update: {schema: {maxLength: 7}, required: true}
+  - target: $.paths.*.get
+    update: {x-mcp: {scopes: [read]}}
+  - target: $.paths['/a'].get['x-mcp'].scopes
+    update: [more]
+  - target: $.paths.*.delete
+    remove: true
+  - target: $.paths['/c']
+    remove: true
+  - target: $.paths['/nowhere'].get
+    update: {summary: None}
+`), Options{Toolsets: []string{AllTools}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, tool := range c.Tools() {
+		got = append(got, fmt.Sprintf("%s %s %s %v %s", tool.Name, tool.Title, tool.Toolset, tool.Scopes, tool.InputSchema))
+	}
+	want := []string{
+		`a New one [more read] {"type":"object","properties":{"p":{"type":"string","maxLength":7},"q":{"type":"integer"}},"required":["p"],"additionalProperties":false}`,
+		`b b other [read] {"type":"object","properties":{},"additionalProperties":false}`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if w := c.Warnings(); len(w) != 1 || !strings.Contains(w[0], "/nowhere") {
+		t.Errorf("warnings %q", w)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -14,10 +15,13 @@ import (
 // components is where every reference of a document leads.
 const components = "#/components/"
 
-// readTree parses a document and makes it safe for the OpenAPI library, which
-// follows references from goroutines of its own, where a panic or an endless
-// chain would end the process. References that leave the components, or that
-// lead to themselves, are taken out; changed reports whether there were any.
+// longestChain is how many references may lead to one another.
+const longestChain = 20
+
+// readTree parses a document and makes it safe to walk: it is of bounded depth,
+// it has no aliases and no member twice. References that leave the components,
+// or that lead to themselves, are taken out; changed reports whether there were
+// any.
 func readTree(document []byte) (root *yaml.Node, changed bool, err error) {
 	defer rescue(&err)
 	if trimmed := bytes.TrimSpace(document); len(trimmed) == 0 || trimmed[0] == '<' {
@@ -33,6 +37,9 @@ func readTree(document []byte) (root *yaml.Node, changed bool, err error) {
 	top := root.Content[0]
 	if version := member(top, "openapi"); version == nil || !strings.HasPrefix(version.Value, "3.") {
 		return nil, false, errors.New("the OpenAPI document is not of version 3")
+	}
+	if info := member(top, "info"); info == nil || info.Kind != yaml.MappingNode {
+		return nil, false, errors.New("the OpenAPI document has no info")
 	}
 	if paths := member(top, "paths"); paths == nil || paths.Kind != yaml.MappingNode {
 		return nil, false, errors.New("the OpenAPI document has no paths")
@@ -50,11 +57,17 @@ func cleanReferences(top, node *yaml.Node, depth int) (changed bool, err error) 
 		return false, errors.New("the OpenAPI document uses YAML aliases, which can blow up; write the values out")
 	}
 	if node.Kind == yaml.MappingNode {
+		seen := make(map[string]struct{}, len(node.Content)/2)
 		for i := 0; i+1 < len(node.Content); i += 2 {
 			key, value := node.Content[i], node.Content[i+1]
 			if key.Kind != yaml.ScalarNode {
 				return false, errors.New("the OpenAPI document has a key that is not text")
 			}
+			// Of two values, two readers may take one each.
+			if _, twice := seen[key.Value]; twice {
+				return false, fmt.Errorf("the OpenAPI document has the member %.60q twice in one object, on line %d", key.Value, key.Line)
+			}
+			seen[key.Value] = struct{}{}
 			// A property may be called $ref; then its value is a schema.
 			if key.Value == "$ref" && value.Kind == yaml.ScalarNode && !leadsSomewhere(top, value.Value) {
 				node.Content = append(node.Content[:i:i], node.Content[i+2:]...)
@@ -74,24 +87,25 @@ func cleanReferences(top, node *yaml.Node, depth int) (changed bool, err error) 
 }
 
 // leadsSomewhere follows a chain of references to a value.
-func leadsSomewhere(top *yaml.Node, reference string) bool {
-	const longest = 20
-	for range longest {
-		if !strings.HasPrefix(reference, components) || strings.Count(reference, "/") != 3 {
+func leadsSomewhere(top *yaml.Node, to string) bool {
+	for range longestChain {
+		if !strings.HasPrefix(to, components) || strings.Count(to, "/") != 3 {
 			return false
 		}
-		target := resolve(top, reference)
+		target := resolve(top, to)
 		if target == nil {
 			return false
 		}
-		next := member(target, "$ref")
-		if next == nil || next.Kind != yaml.ScalarNode {
+		if to = reference(target); to == "" {
 			return true
 		}
-		reference = next.Value
 	}
 	return false
 }
+
+// reference is where a node refers to; empty when it is a value itself. A
+// property may be called $ref; then its value is a schema.
+func reference(node *yaml.Node) string { return word(node, "$ref") }
 
 // resolve finds what a reference within the document points at.
 func resolve(top *yaml.Node, reference string) *yaml.Node {
@@ -109,63 +123,84 @@ func unescape(name string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(name, "~1", "/"), "~0", "~")
 }
 
-func member(node *yaml.Node, name string) *yaml.Node {
-	if node.Kind != yaml.MappingNode {
-		return nil
-	}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		if node.Content[i].Value == name {
-			return node.Content[i+1]
+// tree is a document that [readTree] has made safe to walk.
+type tree struct{ top *yaml.Node }
+
+// follow is the value that a node is or refers to; nil if there is none.
+func (d *tree) follow(node *yaml.Node) *yaml.Node {
+	for range longestChain {
+		to := reference(node)
+		if to == "" {
+			return node
+		}
+		if node = resolve(d.top, to); node == nil {
+			return nil
 		}
 	}
 	return nil
 }
 
-// requestsOnly is the part of a document that tools are made of: operations with
-// their arguments, and the components that these refer to. Answers are most of a
-// document, and reading them several times over is most of a start.
-func requestsOnly(top *yaml.Node) *yaml.Node {
-	pruned := without(top, "paths", "components", "servers", "webhooks", "tags", "security")
-	paths := &yaml.Node{Kind: yaml.MappingNode}
-	if all := member(top, "paths"); all != nil {
-		for i := 0; i+1 < len(all.Content); i += 2 {
-			item := without(all.Content[i+1], "servers")
-			for j := 1; j < len(item.Content); j += 2 {
-				item.Content[j] = without(item.Content[j], "responses", "callbacks", "servers")
-			}
-			paths.Content = append(paths.Content, all.Content[i], item)
+// member is a member of an object, or nil.
+func member(node *yaml.Node, name string) *yaml.Node {
+	for key, value := range members(node) {
+		if key == name {
+			return value
 		}
 	}
-	kinds := map[string]*yaml.Node{}
-	components := &yaml.Node{Kind: yaml.MappingNode}
-	taken := map[string]bool{}
-	var take func(node *yaml.Node)
-	take = func(node *yaml.Node) {
-		if reference := member(node, "$ref"); reference != nil && reference.Kind == yaml.ScalarNode && !taken[reference.Value] {
-			taken[reference.Value] = true
-			// Every reference has been followed before.
-			parts := strings.Split(strings.TrimPrefix(reference.Value, "#/"), "/")
-			if target := resolve(top, reference.Value); target != nil && len(parts) == 3 {
-				kind := kinds[parts[1]]
-				if kind == nil {
-					kind = &yaml.Node{Kind: yaml.MappingNode}
-					kinds[parts[1]] = kind
-					components.Content = append(components.Content, scalar(parts[1]), kind)
-				}
-				kind.Content = append(kind.Content, scalar(unescape(parts[2])), target)
-				take(target)
+	return nil
+}
+
+// members are the members of an object, in their order; anything else has none.
+func members(node *yaml.Node) iter.Seq2[string, *yaml.Node] {
+	return func(yield func(string, *yaml.Node) bool) {
+		if node == nil || node.Kind != yaml.MappingNode {
+			return
+		}
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			if !yield(node.Content[i].Value, node.Content[i+1]) {
+				return
 			}
 		}
-		for _, child := range node.Content {
-			take(child)
+	}
+}
+
+// elements are the elements of a list; anything else has none.
+func elements(node *yaml.Node) []*yaml.Node {
+	if node == nil || node.Kind != yaml.SequenceNode {
+		return nil
+	}
+	return node.Content
+}
+
+// word is the text of a member; empty if it has none.
+func word(node *yaml.Node, name string) string {
+	value := member(node, name)
+	if value == nil || value.Kind != yaml.ScalarNode || value.ShortTag() == "!!null" {
+		return ""
+	}
+	return value.Value
+}
+
+// words are the texts of a list, or the only one.
+func words(node *yaml.Node) []string {
+	if node == nil {
+		return nil
+	}
+	if node.Kind == yaml.ScalarNode {
+		return []string{node.Value}
+	}
+	var all []string
+	for _, element := range elements(node) {
+		if element.Kind == yaml.ScalarNode {
+			all = append(all, element.Value)
 		}
 	}
-	take(paths)
-	pruned.Content = append(pruned.Content, scalar("paths"), paths)
-	if len(components.Content) > 0 {
-		pruned.Content = append(pruned.Content, scalar("components"), components)
-	}
-	return pruned
+	return all
+}
+
+func truth(node *yaml.Node, name string) bool {
+	value := member(node, name)
+	return value != nil && value.ShortTag() == "!!bool" && strings.EqualFold(value.Value, "true")
 }
 
 // without copies a mapping and leaves out some of its members.
@@ -199,7 +234,8 @@ func publish(document []byte, root *yaml.Node, changed bool, apiURL string) (asY
 	}
 	switch {
 	case changed || apiURL != "" && first == 0:
-		asYAML, err = yaml.Marshal(root)
+		// A copy: writing a tree takes the tags off it.
+		asYAML, err = yaml.Marshal(clone(root))
 	case first > 0:
 		asYAML = replaceLines(document, first, after, "servers:\n  - url: "+string(quote(apiURL))+"\n")
 	default:
