@@ -13,6 +13,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/writes"
 )
 
 // Runner runs tools.
@@ -51,6 +52,10 @@ type Result struct {
 	Text string
 	// Failure is nil when the call succeeded.
 	Failure *Failure
+	// Outcome is [DryRun] or [FirstResult], or empty.
+	Outcome string
+	// Companies are those that the call was about, by uuid.
+	Companies []string
 }
 
 // Failure says what went wrong, in words that are safe to show: no upstream
@@ -82,6 +87,8 @@ const (
 	Unavailable FailureKind = "unavailable"
 	Timeout     FailureKind = "timeout"
 	Canceled    FailureKind = "canceled"
+	// Unconfirmed: nothing was sent, since the user has not agreed to it.
+	Unconfirmed FailureKind = "unconfirmed"
 	// Internal: a fault of ours.
 	Internal FailureKind = "internal"
 )
@@ -98,17 +105,23 @@ type Options struct {
 	MaxResultBytes int
 	// Logger is told of faults of ours, without arguments or tokens.
 	Logger *slog.Logger
+	// Now is the clock; time.Now.
+	Now func() time.Time
 }
 
 type runner struct {
 	api      API
 	maxBytes int
 	logger   *slog.Logger
+	writes   *writes.Memory
 }
 
 // New makes a Runner on api.
 func New(api API, options Options) Runner {
-	r := &runner{api: api, maxBytes: options.MaxResultBytes, logger: options.Logger}
+	r := &runner{
+		api: api, maxBytes: options.MaxResultBytes, logger: options.Logger,
+		writes: writes.New(writes.Options{Now: options.Now}),
+	}
 	if r.maxBytes <= 0 {
 		r.maxBytes = 100_000
 	}
@@ -132,10 +145,16 @@ func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMe
 		return failed(Failure{Kind: InvalidArguments, Message: listFaults(&t, faults)})
 	}
 	request, faults := buildRequest(&t, values)
+	if fault := nothingToChange(&t, values); fault != "" {
+		faults = append(faults, fault)
+	}
 	if len(faults) > 0 {
 		return failed(Failure{Kind: InvalidArguments, Message: listFaults(&t, faults)})
 	}
 	request.Bearer = c.Bearer
+	if !t.ReadOnly {
+		return r.write(ctx, &t, values, request, c)
+	}
 	response, err := r.api.Do(ctx, request)
 	if err != nil {
 		return failed(explain(&t, err))

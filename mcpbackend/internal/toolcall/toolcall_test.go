@@ -50,7 +50,8 @@ func newStage(t testing.TB, handler http.HandlerFunc) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.runner = New(client, Options{})
+	now := time.Unix(1_800_000_000, 0)
+	s.runner = New(client, Options{Now: func() time.Time { return now }})
 	return s
 }
 

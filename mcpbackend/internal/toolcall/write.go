@@ -1,0 +1,306 @@
+package toolcall
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/writes"
+)
+
+// firstMember says that an answer is that of an earlier call.
+const firstMember = "_first_result"
+
+// Endings of calls that are neither a plain success nor a failure.
+const (
+	// DryRun: the request was shown, not sent.
+	DryRun = "dry_run"
+	// FirstResult: nothing was sent, because the same change was made just before.
+	FirstResult = "first_result"
+)
+
+// Question is what a person is asked before something is replaced or deleted.
+type Question struct {
+	Text string
+	// Digest stands for the request: equal for equal ones.
+	Digest [sha256.Size]byte
+}
+
+// Consent is the answer to a [Question].
+type Consent int
+
+// The answers.
+const (
+	// Pending: the person has yet to be asked.
+	Pending Consent = iota
+	Given
+	Declined
+)
+
+// Ask gives the answer of the person at the client. It does not wait for one.
+type Ask func(Question) Consent
+
+type askKey struct{}
+
+// WithAsk makes calls with this context ask before they replace or delete.
+func WithAsk(ctx context.Context, ask Ask) context.Context {
+	return context.WithValue(ctx, askKey{}, ask)
+}
+
+// write makes a change, at most once.
+func (r *runner) write(ctx context.Context, t *catalogue.Tool, given values, request neonpanel.Request, c Caller) Result {
+	if flag(t, given, catalogue.DryRunArgument) {
+		return preview(t, request)
+	}
+	canonical := canonicalRequest(request)
+	answer := r.writes.Do(ctx, writes.Write{
+		Subject: c.Subject, ClientID: c.ClientID, Tool: t.Name, Request: canonical,
+		Target: path(request), Replaces: request.Method != http.MethodPost,
+	}, flag(t, given, catalogue.RepeatArgument), func() (*neonpanel.Response, error) {
+		if err := consent(ctx, t, given, canonical); err != nil {
+			return nil, err
+		}
+		return r.api.Do(ctx, request)
+	})
+	ago := int64(answer.Ago / time.Second)
+	var withheld *unconfirmed
+	switch {
+	case errors.As(answer.Err, &withheld):
+		return failed(Failure{Kind: Unconfirmed, Message: withheld.message})
+	case answer.Err != nil:
+		f := explain(t, answer.Err)
+		if !writes.Undone(answer.Err) {
+			// A time to come back would invite to repeat it blindly.
+			f.RetryAfter = 0
+			if unknown := again(t); !strings.Contains(f.Message, unknown) {
+				f.Message += " " + unknown
+			}
+		}
+		if answer.First {
+			f.Message = fmt.Sprintf("%s was not called again: the same call was made %d seconds ago, and it is not known whether the change was made (%s). "+
+				"Look whether it was. If it was not, call again with repeat set to true.", t.Name, ago, strings.TrimSuffix(reason(answer.Err), "."))
+		}
+		return failed(f)
+	case answer.Response == nil:
+		return Result{
+			Outcome: FirstResult, Structured: json.RawMessage(fmt.Sprintf(`{"%s":{"seconds_ago":%d}}`, firstMember, ago)),
+			Text: fmt.Sprintf("Nothing was sent: the same change was made %d seconds ago, and its answer is no longer at hand. Read it, or call again with repeat set to true to make the change once more.", ago),
+		}
+	}
+	result := r.shape(t, given, answer.Response)
+	switch {
+	case answer.First && result.Failure != nil:
+		again := fmt.Sprintf(" Nothing was sent: this is the outcome of the same call %d seconds ago. If the change was not made, call again with repeat set to true.", ago)
+		result.Failure.Message += again
+		result.Text += again
+	case answer.First:
+		result.Outcome = FirstResult
+		result.Structured = with(result.Structured, firstMember, fmt.Appendf(nil, `{"seconds_ago":%d}`, ago))
+		result.Text += fmt.Sprintf("\n\nNothing was sent: this is the result of the same call %d seconds ago. To make the change once more, call again with repeat set to true.", ago)
+	}
+	return result
+}
+
+// reason says shortly why the outcome of a call is unknown.
+func reason(err error) string {
+	var e *neonpanel.Error
+	switch {
+	case !errors.As(err, &e):
+		return "the gateway failed"
+	case e.Class == neonpanel.Timeout:
+		return "NeonPanel did not answer in time"
+	case e.Class == neonpanel.Canceled:
+		return "the call was cancelled while it ran"
+	case e.Status >= 300:
+		return "NeonPanel answered with status " + strconv.Itoa(e.Status)
+	case e.Status != 0:
+		return "NeonPanel's answer could not be read"
+	default:
+		return "the connection to NeonPanel failed"
+	}
+}
+
+// unconfirmed is the failure of a change that nobody has agreed to.
+type unconfirmed struct{ message string }
+
+func (u *unconfirmed) Error() string { return u.message }
+
+// Undone says that nothing was sent.
+func (u *unconfirmed) Undone() bool { return true }
+
+// consent asks before something is replaced or deleted, where the client can.
+func consent(ctx context.Context, t *catalogue.Tool, given values, canonical []byte) error {
+	ask, _ := ctx.Value(askKey{}).(Ask)
+	if ask == nil || !t.Destructive {
+		return nil
+	}
+	switch ask(Question{Text: question(t, given), Digest: sha256.Sum256(canonical)}) {
+	case Given:
+		return nil
+	case Declined:
+		return &unconfirmed{"The user declined, so nothing was sent. Ask them what they want instead."}
+	default:
+		return &unconfirmed{"Nothing was sent yet: the user has to agree first."}
+	}
+}
+
+// question shows a person what would be done.
+func question(t *catalogue.Tool, given values) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s in NeonPanel?", t.Title)
+	for i, raw := range given {
+		p := &t.Operation.Parameters[i]
+		if raw == nil || p.Hidden || p.In == catalogue.InGateway {
+			continue
+		}
+		const longest = 200
+		value := text(raw)
+		if utf8.RuneCountInString(value) > longest {
+			value = string([]rune(value)[:longest]) + "…"
+		}
+		fmt.Fprintf(&b, "\n%s: %s", p.Argument, strings.Map(func(r rune) rune {
+			if r < ' ' || r == 0x7f {
+				return ' '
+			}
+			return r
+		}, value))
+	}
+	return b.String()
+}
+
+// flag is the value of an argument of the gateway.
+func flag(t *catalogue.Tool, given values, argument string) bool {
+	for i := range t.Operation.Parameters {
+		if p := &t.Operation.Parameters[i]; p.In == catalogue.InGateway && p.Argument == argument {
+			return string(given[i]) == "true"
+		}
+	}
+	return false
+}
+
+// nothingToChange finds a change that changes nothing.
+func nothingToChange(t *catalogue.Tool, given values) string {
+	if t.Operation.Method != http.MethodPut && t.Operation.Method != http.MethodPatch {
+		return ""
+	}
+	var names []string
+	for i := range t.Operation.Parameters {
+		if p := &t.Operation.Parameters[i]; p.In == catalogue.InBody && !p.Hidden {
+			if given[i] != nil {
+				return ""
+			}
+			names = append(names, p.Argument)
+		}
+	}
+	if names == nil {
+		return ""
+	}
+	return "nothing is to be changed: give at least one of " + strings.Join(names, ", ")
+}
+
+// preview shows the request that would be sent.
+func preview(t *catalogue.Tool, request neonpanel.Request) Result {
+	shown := writer{}
+	shown.member("method", marshal(request.Method))
+	shown.member("path", marshal(path(request)))
+	if len(request.Query) > 0 {
+		query := writer{}
+		for _, pair := range request.Query {
+			query.member(pair.Name, marshal(pair.Value))
+		}
+		shown.member("query", query.close())
+	}
+	switch {
+	case request.Body == nil:
+	case request.ContentType == "application/json":
+		shown.member("body", request.Body)
+	default:
+		shown.member("body", marshal(fmt.Sprintf("%d bytes of %s", len(request.Body), request.ContentType)))
+	}
+	answer := writer{}
+	answer.member("dry_run", []byte("true"))
+	answer.member("request", shown.close())
+	structured := json.RawMessage(answer.close())
+	return Result{
+		Outcome: DryRun, Structured: structured,
+		Text: string(structured) + fmt.Sprintf("\n\nNothing was sent. The arguments are well formed; whether NeonPanel takes them shows when %s is called without dry_run.", t.Name),
+	}
+}
+
+// path is the path of a request; its arguments were checked.
+func path(request neonpanel.Request) string {
+	path := request.Path
+	for name, value := range request.PathArguments {
+		path = strings.ReplaceAll(path, "{"+name+"}", value)
+	}
+	return path
+}
+
+// canonicalRequest is equal for requests that ask for the same.
+func canonicalRequest(request neonpanel.Request) []byte {
+	query := slices.Clone(request.Query)
+	slices.SortStableFunc(query, func(a, b neonpanel.Pair) int { return strings.Compare(a.Name, b.Name) })
+	var b bytes.Buffer
+	part := func(s string) { fmt.Fprintf(&b, "%d:%s", len(s), s) }
+	part(request.Method)
+	part(path(request))
+	for _, pair := range query {
+		part(pair.Name)
+		part(pair.Value)
+	}
+	part(request.ContentType)
+	if request.ContentType == "application/json" {
+		part(string(canonicalJSON(request.Body)))
+	} else {
+		part(string(request.Body))
+	}
+	return b.Bytes()
+}
+
+// canonicalJSON orders members by name, drops space, and writes equal numbers
+// alike.
+func canonicalJSON(raw []byte) []byte {
+	value, ok := decode(raw)
+	if !ok {
+		return raw
+	}
+	canonical, err := json.Marshal(canonicalValue(value))
+	if err != nil {
+		return raw
+	}
+	return canonical
+}
+
+func canonicalValue(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, member := range v {
+			v[name] = canonicalValue(member)
+		}
+	case []any:
+		for i, item := range v {
+			v[i] = canonicalValue(item)
+		}
+	case json.Number:
+		// Only plain decimals: an exponent could ask for a number of any size.
+		if strings.Contains(v.String(), ".") && !strings.ContainsAny(v.String(), "eE") {
+			if exact, ok := new(big.Rat).SetString(v.String()); ok {
+				return "\x00number " + exact.RatString()
+			}
+		}
+		return "\x00number " + v.String()
+	}
+	return value
+}
