@@ -4,11 +4,13 @@
 package invocation
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
@@ -113,7 +115,7 @@ func (s *Service) Known(name string) bool {
 
 // Unknown records a call of a tool that does not exist.
 func (s *Service) Unknown(c identity.Caller, via Transport) {
-	s.record(c, via, otherTool, "", outcomeUnknown, 0)
+	s.record(c, via, otherTool, nil, outcomeUnknown, 0)
 }
 
 // Denied records a call that a transport refused after [Service.Authorize].
@@ -126,7 +128,7 @@ func (s *Service) Denied(c identity.Caller, via Transport, name string) {
 	if t, ok := s.Tools.Lookup(name); ok {
 		label = t.Name // which an alias is not
 	}
-	s.record(c, via, label, "", outcome, 0)
+	s.record(c, via, label, nil, outcome, 0)
 }
 
 // Call runs the tool of that name. It never panics. The context ends the call.
@@ -152,7 +154,7 @@ func (s *Service) Call(ctx context.Context, c identity.Caller, via Transport, na
 	}
 
 	out := Outcome{Known: true, Result: s.run(ctx, t, arguments, c)}
-	outcome := outcomeOK
+	outcome := cmp.Or(out.Outcome, outcomeOK)
 	if f := out.Failure; f != nil {
 		outcome = string(f.Kind)
 		// The token may also have run out while the API was at work.
@@ -165,7 +167,7 @@ func (s *Service) Call(ctx context.Context, c identity.Caller, via Transport, na
 			}
 		}
 	}
-	s.record(c, via, t.Name, company(arguments), outcome, s.Now().Sub(start))
+	s.record(c, via, t.Name, out.Companies, outcome, s.Now().Sub(start))
 	return out
 }
 
@@ -187,56 +189,22 @@ func failure(kind toolcall.FailureKind, message string) toolcall.Result {
 	return toolcall.Result{Text: message, Failure: &toolcall.Failure{Kind: kind, Message: message}}
 }
 
+// mostCompanies is the most that one line of audit names.
+const mostCompanies = 10
+
 // record leaves the audit line and the metrics: who called what, for which
 // company, and how it ended; no arguments and no token.
-func (s *Service) record(c identity.Caller, via Transport, tool, company, outcome string, took time.Duration) {
+func (s *Service) record(c identity.Caller, via Transport, tool string, companies []string, outcome string, took time.Duration) {
 	s.Observer.ToolCall(tool, string(via), outcome, took)
-	attrs := []slog.Attr{
+	line := slog.NewRecord(s.Now(), slog.LevelInfo, "audit", 0)
+	line.AddAttrs(
 		slog.String("subject", c.Subject), slog.String("client_id", c.ClientID), slog.String("tool", tool),
 		slog.String("transport", string(via)), slog.String("outcome", outcome),
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
+	)
+	if len(companies) > 0 {
+		line.AddAttrs(slog.String("company", strings.Join(companies[:min(len(companies), mostCompanies)], " ")))
 	}
-	if company != "" {
-		attrs = append(attrs, slog.String("company", company))
-	}
-	s.Log.LogAttrs(context.Background(), slog.LevelInfo, "tool call", attrs...)
-}
-
-// company returns the company that the arguments name, if it looks like an
-// identifier.
-func company(arguments json.RawMessage) string {
-	var a struct {
-		UUID      json.RawMessage `json:"company_uuid"`
-		CamelUUID json.RawMessage `json:"companyUuid"`
-		ID        json.RawMessage `json:"company_id"`
-		Company   json.RawMessage `json:"company"`
-	}
-	if json.Unmarshal(arguments, &a) != nil {
-		return ""
-	}
-	for _, raw := range []json.RawMessage{a.UUID, a.CamelUUID, a.ID, a.Company} {
-		v := string(raw)
-		if n := len(v); n >= 2 && v[0] == '"' && v[n-1] == '"' {
-			v = v[1 : n-1]
-		}
-		if identifier(v) {
-			return v
-		}
-	}
-	return ""
-}
-
-func identifier(v string) bool {
-	if v == "" || v == "null" || len(v) > 64 {
-		return false
-	}
-	for i := range len(v) {
-		c := v[i]
-		if c < '0' || c > '9' && c < 'A' || c > 'Z' && c < 'a' && c != '_' || c > 'z' {
-			if c != '-' && c != '.' && c != ':' && c != '~' {
-				return false
-			}
-		}
-	}
-	return true
+	// The handler itself: no log level turns the audit off.
+	_ = s.Log.Handler().Handle(context.Background(), line) // there is nobody to tell
 }

@@ -111,7 +111,7 @@ func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMe
 	if err != nil {
 		return failed(toolcall.Internal, err.Error())
 	}
-	return toolcall.Result{Text: string(structured), Structured: structured}
+	return toolcall.Result{Text: string(structured), Structured: structured, Companies: []string{"c-1"}}
 }
 
 func (r *runner) seen() []string {
