@@ -6,10 +6,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 
 	"github.com/neonpanel/mcp-gateway/envoy/internal/bootstrap"
+	"github.com/neonpanel/mcp-gateway/envoy/internal/diff"
 	"github.com/neonpanel/mcp-gateway/envoy/internal/lint"
 	"github.com/neonpanel/mcp-gateway/envoy/internal/settings"
 	"github.com/neonpanel/mcp-gateway/envoy/internal/yamlpb"
@@ -93,18 +95,53 @@ type Check struct {
 
 // Run prints OK, or returns every finding.
 func (c *Check) Run(stdout io.Writer) error {
-	text, err := os.ReadFile(c.File)
+	tree, err := read(c.File)
 	if err != nil {
 		return err
-	}
-	tree := &bootstrapv3.Bootstrap{}
-	if err := yamlpb.Unmarshal(text, tree); err != nil {
-		return fmt.Errorf("%s: %w", c.File, err)
 	}
 	if err := lint.Check(tree); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(stdout, "%s: OK\n", c.File)
+	return err
+}
+
+func read(file string) (*bootstrapv3.Bootstrap, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	tree := &bootstrapv3.Bootstrap{}
+	if err := yamlpb.Unmarshal(text, tree); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return tree, nil
+}
+
+// Diff says what changes from one bootstrap to another.
+type Diff struct {
+	Before string `arg:"" type:"existingfile" help:"Bootstrap that is in force."`
+	After  string `arg:"" type:"existingfile" help:"Bootstrap that shall be."`
+}
+
+// Run prints a line per change, or that there is none.
+func (c *Diff) Run(stdout io.Writer) error {
+	before, err := read(c.Before)
+	if err != nil {
+		return err
+	}
+	after, err := read(c.After)
+	if err != nil {
+		return err
+	}
+	lines, err := diff.Compare(before, after)
+	if err != nil {
+		return err
+	}
+	if lines == nil {
+		lines = []string{"nothing changes"}
+	}
+	_, err = io.WriteString(stdout, strings.Join(lines, "\n")+"\n")
 	return err
 }
 
