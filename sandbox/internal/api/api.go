@@ -1,5 +1,14 @@
-// Package api serves NeonPanel's REST API under /api/v1/ from the seeded books:
-// its paths, paging, filters, refusals and oddities.
+// Package api serves NeonPanel's REST API under /api/v1/ from the books: its
+// paths, paging, filters, changes, refusals and oddities.
+//
+// Whether a request may do something is decided as NeonPanel does: by the token's
+// user and the role this user has in the company. No operation asks for a scope:
+// NeonPanel's document names `openid` for all of them alike, and its server looks
+// at none.
+//
+// A change is made while nobody else reads or writes, so that readers see all of
+// it or nothing. There is no key to make it idempotent: sent twice, it is made
+// twice, as at NeonPanel.
 package api
 
 import (
@@ -18,6 +27,8 @@ import (
 
 // Options are what the API needs from outside.
 type Options struct {
+	// Books are what the API shows and changes.
+	Books *ledger.Books
 	// Verify returns the subject of the request's access token.
 	Verify func(*http.Request) (subject string, err error)
 	// Now is the clock; nil means time.Now.
@@ -50,6 +61,7 @@ type exchange struct {
 	role    ledger.Role
 	company *ledger.Company // nil on paths without a company
 	query   *params
+	raw     []byte // the body of a change
 	now     time.Time
 	today   ledger.Date
 }
@@ -66,89 +78,152 @@ type answer struct {
 	text   string // instead of body
 }
 
-// New builds the API on freshly computed books.
+// New builds the API on books.
 func New(o Options) (http.Handler, error) {
-	if o.Verify == nil {
-		return nil, errors.New("api: Options.Verify is missing")
+	if o.Verify == nil || o.Books == nil {
+		return nil, errors.New("api: Options.Verify or Options.Books is missing")
 	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	books, err := ledger.New(o.Now())
-	if err != nil {
-		return nil, err
-	}
-	s := &server{books: books, verify: o.Verify, now: o.Now, intake: newIntake(books, o.ImportDelay), citations: citations(books), mux: http.NewServeMux()}
+	return newServer(o, citations(o.Books)), nil
+}
+
+func newServer(o Options, cited map[*ledger.Document]json.RawMessage) *server {
+	s := &server{books: o.Books, verify: o.Verify, now: o.Now, intake: newIntake(o.Books, o.ImportDelay), citations: cited, mux: http.NewServeMux()}
 	s.routes()
-	return s, nil
+	return s
+}
+
+// mode is how a route uses the books.
+type mode int
+
+const (
+	viewing   mode = iota // reads them
+	changing              // has them to itself; its body has been read before
+	uploading             // leaves them alone, because its body may take a while
+)
+
+// route is one operation. What is changed under a company needs the permission to
+// edit that part of NeonPanel.
+type route struct {
+	method, path string
+	mode         mode
+	permission   string
+	do           endpoint
 }
 
 // routes is the table of operations.
 func (s *server) routes() {
-	type route struct {
-		method, path string
-		do           endpoint
+	for _, r := range s.operations() {
+		s.mux.Handle(r.method+" "+prefix+r.path, s.handle(r))
 	}
-	const company = "/companies/{companyUuid}"
-	table := []route{
-		{"GET", "/companies", s.listCompanies},
-		{"GET", "/permissions", s.listPermissions},
-		{"GET", "/permissions/{permission}/companies", s.listCompaniesWithPermission},
-		{"GET", company + "/permissions", s.listPermissionsByCompany},
-		{"GET", "/revenue-and-cogs", s.revenueAndCogsSummary},
-		{"GET", "/reports", s.listReports},
-		{"GET", "/reports/{reportId}", s.getReportData},
-		{"GET", "/sales-channels", s.listSalesChannels},
-		{"GET", "/payment-terms", s.listAllPaymentTerms},
-		{"GET", company + "/payment-terms", s.listPaymentTerms},
-		{"GET", company + "/vendors", s.listVendors},
-		{"GET", company + "/services", s.listServices},
-		{"GET", company + "/warehouses", s.listWarehouses},
-		{"GET", company + "/warehouses/{warehouseUuid}/balances", s.warehouseBalances},
-		{"GET", company + "/inventory-items", s.listInventoryItems},
-		{"GET", company + "/inventory-items/{inventoryId}", s.getInventoryItemFullData},
-		{"GET", company + "/inventory-items/{inventoryId}/balances", s.inventoryBalances},
-		{"GET", company + "/inventory-items/{inventoryId}/landed-cost", s.listInventoryLandedCosts},
-		{"GET", company + "/inventory-items/{inventoryId}/cogs", s.listInventoryCogs},
-		{"GET", company + "/products", s.getProducts},
-		{"GET", company + "/listings", s.getListings},
-		{"GET", company + "/settings/forecasts", s.getCompanyForecastingSettings},
-		{"GET", company + "/inventory-orders", s.listOrders},
-		{"GET", company + "/inventory-orders/{orderId}", s.readOrder},
-		{"GET", company + "/bills", s.listBills},
-		{"GET", company + "/bills/{billId}", s.readBill},
-		{"GET", company + "/shipments", s.listShipments},
-		{"GET", company + "/shipments/{shipmentId}", s.readShipment},
-		{"GET", company + "/invoices", s.listInvoices},
-		{"GET", company + "/invoices/{invoiceId}", s.readInvoice},
-		{"GET", company + "/assembly-orders", s.listAssemblies},
-		{"GET", company + "/assembly-orders/{orderId}", s.readAssembly},
-		{"GET", company + "/adjustments", s.listAdjustments},
-		{"GET", company + "/adjustments/{adjustmentId}", s.readAdjustment},
-		{"GET", company + "/payment-requests", s.listPayments},
-		{"GET", "/import/{type}/instructions", s.getImportInstructions},
-		{"POST", company + "/create/{type}", s.createDocuments},
-		{"POST", company + "/import/{type}/pdf", s.createDocumentsByPdf},
-		{"GET", company + "/import/{type}/status/{requestId}", s.checkImportProcessing},
-	}
-	allowed := make(map[string][]string)
-	for _, r := range table {
-		path := prefix + r.path
-		s.mux.Handle(r.method+" "+path, s.handle(r.do))
-		allowed[path] = append(allowed[path], r.method)
-		if r.method == http.MethodGet {
-			allowed[path] = append(allowed[path], http.MethodHead)
-		}
-	}
-	for path, methods := range allowed {
-		s.mux.Handle(path, s.handle(func(x *exchange) (any, error) { return nil, methodNotAllowed(x.r, methods) }))
+	for path, methods := range s.allowed() {
+		s.mux.Handle(prefix+path, s.handle(route{do: func(x *exchange) (any, error) { return nil, methodNotAllowed(x.r, methods) }}))
 	}
 	s.mux.Handle("/", s.unknown())
 }
 
+// allowed are the methods of each path.
+func (s *server) allowed() map[string][]string {
+	out := make(map[string][]string)
+	for _, r := range s.operations() {
+		out[r.path] = append(out[r.path], r.method)
+		if r.method == http.MethodGet {
+			out[r.path] = append(out[r.path], http.MethodHead)
+		}
+	}
+	return out
+}
+
+func (s *server) operations() []route {
+	const (
+		company = "/companies/{companyUuid}"
+		item    = company + "/inventory-items/{inventoryId}"
+
+		editItems       = "edit:pages.catalog.inventory"
+		editProducts    = "edit:pages.catalog.products"
+		editListings    = "edit:pages.catalog.listings"
+		editForecasts   = "edit:pages.settings.forecasts"
+		editOrders      = "edit:pages.processes.inventory-orders"
+		editShipments   = "edit:pages.processes.inventory-shipments"
+		editInvoices    = "edit:pages.processes.invoicing"
+		editAssemblies  = "edit:pages.processes.assembly-orders"
+		editAdjustments = "edit:pages.processes.adjustments"
+		editPayments    = "edit:pages.payments"
+	)
+	get := func(path string, do endpoint) route { return route{"GET", path, viewing, "", do} }
+	change := func(method, path, permission string, do endpoint) route {
+		return route{method, path, changing, permission, do}
+	}
+	return []route{
+		get("/companies", s.listCompanies),
+		get("/permissions", s.listPermissions),
+		get("/permissions/{permission}/companies", s.listCompaniesWithPermission),
+		get(company+"/permissions", s.listPermissionsByCompany),
+		get("/revenue-and-cogs", s.revenueAndCogsSummary),
+		get("/reports", s.listReports),
+		get("/reports/{reportId}", s.getReportData),
+		get("/sales-channels", s.listSalesChannels),
+		get("/payment-terms", s.listAllPaymentTerms),
+		get(company+"/payment-terms", s.listPaymentTerms),
+		get(company+"/vendors", s.listVendors),
+		get(company+"/services", s.listServices),
+		get(company+"/warehouses", s.listWarehouses),
+		get(company+"/warehouses/{warehouseUuid}/balances", s.warehouseBalances),
+		get(company+"/inventory-items", s.listInventoryItems),
+		get(item, s.getInventoryItemFullData),
+		get(item+"/balances", s.inventoryBalances),
+		get(item+"/landed-cost", s.listInventoryLandedCosts),
+		get(item+"/cogs", s.listInventoryCogs),
+		get(company+"/products", s.getProducts),
+		get(company+"/listings", s.getListings),
+		get(company+"/settings/forecasts", s.getCompanyForecastingSettings),
+		get(company+"/inventory-orders", s.listOrders),
+		get(company+"/inventory-orders/{orderId}", s.readOrder),
+		get(company+"/bills", s.listBills),
+		get(company+"/bills/{billId}", s.readBill),
+		get(company+"/shipments", s.listShipments),
+		get(company+"/shipments/{shipmentId}", s.readShipment),
+		get(company+"/invoices", s.listInvoices),
+		get(company+"/invoices/{invoiceId}", s.readInvoice),
+		get(company+"/assembly-orders", s.listAssemblies),
+		get(company+"/assembly-orders/{orderId}", s.readAssembly),
+		get(company+"/adjustments", s.listAdjustments),
+		get(company+"/adjustments/{adjustmentId}", s.readAdjustment),
+		get(company+"/payment-requests", s.listPayments),
+		get("/import/{type}/instructions", s.getImportInstructions),
+		get(company+"/import/{type}/status/{requestId}", s.checkImportProcessing),
+		change("POST", company+"/inventory-items", editItems, s.createInventoryItem),
+		change("PUT", item, editItems, s.updateInventoryItem),
+		change("DELETE", item, editItems, s.deleteInventoryItem),
+		change("POST", company+"/products", editProducts, s.createProduct),
+		change("PUT", company+"/products/{productId}", editProducts, s.updateProduct),
+		change("DELETE", company+"/products/{productId}", editProducts, s.deleteProduct),
+		change("POST", company+"/listings/{listingId}/sync", editListings, s.syncListing),
+		change("PUT", company+"/settings/forecasts", editForecasts, s.updateCompanyForecastingSettings),
+		change("POST", company+"/inventory-orders", editOrders, s.createOrder),
+		change("PUT", company+"/inventory-orders/{orderId}", editOrders, s.updateOrder),
+		change("POST", company+"/bills", editBills, s.createBill),
+		change("PUT", company+"/bills/{billId}", editBills, s.updateBill),
+		change("POST", company+"/shipments", editShipments, s.createShipment),
+		change("PUT", company+"/shipments/{shipmentId}", editShipments, s.updateShipment),
+		change("POST", company+"/invoices", editInvoices, s.createInvoice),
+		change("PUT", company+"/invoices/{invoiceId}", editInvoices, s.updateInvoice),
+		change("POST", company+"/assembly-orders", editAssemblies, s.createAssembly),
+		change("PUT", company+"/assembly-orders/{orderId}", editAssemblies, s.updateAssembly),
+		change("POST", company+"/adjustments", editAdjustments, s.createAdjustment),
+		change("PUT", company+"/adjustments/{adjustmentId}", editAdjustments, s.updateAdjustment),
+		change("PUT", company+"/payment-requests/{paymentId}", editPayments, s.updatePayment),
+		// These look at the type before the permission.
+		change("POST", company+"/create/{type}", "", s.createDocuments),
+		{"POST", company + "/import/{type}/pdf", uploading, "", s.createDocumentsByPdf},
+	}
+}
+
 // unknown answers where no route is.
 func (s *server) unknown() http.Handler {
-	refuse := s.handle(func(x *exchange) (any, error) { return nil, routeNotFound(x.r) })
+	refuse := s.handle(route{do: func(x *exchange) (any, error) { return nil, routeNotFound(x.r) }})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		journal.Unknown(r.Context())
 		refuse.ServeHTTP(w, r)
@@ -174,21 +249,56 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // handle verifies the token, finds the company and writes the answer.
-func (s *server) handle(do endpoint) http.Handler {
+func (s *server) handle(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v, err := s.serve(do, r)
-		if err != nil {
-			var p *problem
-			if !errors.As(err, &p) {
-				p = &problem{status: http.StatusInternalServerError, Message: "Server Error"}
+		buf := buffers.Get().(*bytes.Buffer)
+		defer buffers.Put(buf)
+		buf.Reset()
+		x, err := s.enter(rt, r)
+		var a *answer
+		// The answer is encoded before anybody else can change what it shows.
+		finish := func() {
+			var v any
+			if err == nil {
+				v, err = rt.do(x)
 			}
-			v = &answer{status: p.status, header: p.header, body: p}
+			if err != nil {
+				v = refusal(err)
+			}
+			a = encodeAnswer(buf, v)
 		}
-		write(w, v)
+		switch {
+		case err != nil || rt.mode == uploading:
+			finish()
+		case rt.mode == changing:
+			s.books.Write(finish)
+		default:
+			s.books.Read(finish)
+		}
+		h := w.Header()
+		h.Set("Cache-Control", "no-cache, private")
+		for name, value := range a.header {
+			h.Set(name, value)
+		}
+		if a.status != http.StatusNoContent {
+			h.Set("Content-Length", strconv.Itoa(buf.Len()))
+		}
+		w.WriteHeader(a.status)
+		_, _ = w.Write(buf.Bytes()) // the client may be gone
 	})
 }
 
-func (s *server) serve(do endpoint, r *http.Request) (any, error) {
+// refusal is the answer to an error.
+func refusal(err error) *answer {
+	var p *problem
+	if !errors.As(err, &p) {
+		p = &problem{status: http.StatusInternalServerError, Message: "Server Error"}
+	}
+	return &answer{status: p.status, header: p.header, body: p}
+}
+
+// enter does what all routes have in common.
+func (s *server) enter(rt route, r *http.Request) (*exchange, error) {
 	subject, err := s.verify(r)
 	if err != nil {
 		return nil, unauthenticated
@@ -212,33 +322,36 @@ func (s *server) serve(do endpoint, r *http.Request) (any, error) {
 		}
 		x.role = role
 	}
-	return do(x)
+	if rt.permission != "" && !x.role.May(rt.permission) {
+		return nil, forbidden
+	}
+	if rt.mode == changing {
+		if x.raw, err = x.body(maxJSON); err != nil {
+			return nil, err
+		}
+	}
+	s.intake.settle(now)
+	return x, nil
 }
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-func write(w http.ResponseWriter, v any) {
+// encodeAnswer fills the buffer with the body.
+func encodeAnswer(buf *bytes.Buffer, v any) *answer {
 	a, ok := v.(*answer)
 	if !ok {
 		a = &answer{status: http.StatusOK, body: v}
 	}
-	h := w.Header()
-	h.Set("Cache-Control", "no-cache, private")
-	for name, value := range a.header {
-		h.Set(name, value)
+	if a.header == nil {
+		a.header = make(map[string]string, 1)
 	}
-	if a.status == http.StatusNoContent {
-		w.WriteHeader(a.status)
-		return
-	}
-	buf := buffers.Get().(*bytes.Buffer)
-	defer buffers.Put(buf)
-	buf.Reset()
-	if a.text != "" {
-		h.Set("Content-Type", "text/plain; charset=UTF-8")
+	switch {
+	case a.status == http.StatusNoContent:
+	case a.text != "":
+		a.header["Content-Type"] = "text/plain; charset=UTF-8"
 		buf.WriteString(a.text)
-	} else {
-		h.Set("Content-Type", "application/json")
+	default:
+		a.header["Content-Type"] = "application/json"
 		var err error
 		if l, ok := a.body.(*long); ok {
 			err = l.encode(buf)
@@ -246,12 +359,10 @@ func write(w http.ResponseWriter, v any) {
 			err = encode(buf, a.body)
 		}
 		if err != nil {
-			a = &answer{status: http.StatusInternalServerError}
+			a.status = http.StatusInternalServerError
 			buf.Reset()
 			buf.WriteString(`{"message":"Server Error"}`)
 		}
 	}
-	h.Set("Content-Length", strconv.Itoa(buf.Len()))
-	w.WriteHeader(a.status)
-	_, _ = w.Write(buf.Bytes()) // the client may be gone
+	return a
 }

@@ -50,26 +50,34 @@ func bearer(r *http.Request) (string, error) {
 	return subject, nil
 }
 
-// newPanel shares the books, which never change, but has its own clock and
-// keeps what is created to itself.
-func newPanel(testing.TB) *panel {
-	p := shared()
+// newPanel is for tests that change something: it has books of its own.
+func newPanel(t testing.TB) *panel {
+	b, err := ledger.New(noon)
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := &clock{t: noon}
-	s := &server{books: p.books, verify: bearer, now: c.now, intake: newIntake(p.books, 0), mux: http.NewServeMux(), citations: p.handler().citations}
-	s.routes()
-	return &panel{s, c, p.books}
+	h, err := New(Options{Books: b, Verify: bearer, Now: c.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &panel{h, c, b}
 }
 
 func (p *panel) handler() *server { return p.Handler.(*server) }
 
 // shared serves the tests that only read.
 var shared = sync.OnceValue(func() *panel {
-	c := &clock{t: noon}
-	h, err := New(Options{Verify: bearer, Now: c.now})
+	b, err := ledger.New(noon)
 	if err != nil {
 		panic(err)
 	}
-	return &panel{h, c, h.(*server).books}
+	c := &clock{t: noon}
+	h, err := New(Options{Books: b, Verify: bearer, Now: c.now})
+	if err != nil {
+		panic(err)
+	}
+	return &panel{h, c, b}
 })
 
 type reply struct {

@@ -83,7 +83,7 @@ func renderPayment(currency string, p *ledger.Payment) paymentBody {
 		ID: p.ID, Due: p.Due, DueDate: day(p.DueDate), PaidDate: day(p.PaidDate), Currency: currency,
 		Description: p.Description, Classification: p.Classification, Transaction: orNull(p.Transaction), Memo: orNull(p.Memo),
 	}
-	if p.PaidDate != 0 {
+	if p.PaidDate != 0 || p.Paid != 0 {
 		b.Paid = &p.Paid
 	}
 	return b
@@ -296,7 +296,7 @@ func renderBill(b *ledger.Bill) billBody {
 }
 
 func (s *server) listBills(x *exchange) (any, error) {
-	return listDocuments(x.form(), which{search: true, vendors: true, dates: true}, documentList, s.bills(x),
+	return listDocuments(x.form(), which{search: true, vendors: true, dates: true}, documentList, x.company.Bills,
 		func(d *documentFilters, b *ledger.Bill) bool {
 			vendor := ""
 			if b.Vendor != nil {
@@ -307,16 +307,11 @@ func (s *server) listBills(x *exchange) (any, error) {
 }
 
 func (s *server) readBill(x *exchange) (any, error) {
-	b, err := readDocument(x, "billId", s.bills(x), func(b *ledger.Bill) int64 { return b.ID })
+	b, err := readDocument(x, "billId", x.company.Bills, func(b *ledger.Bill) int64 { return b.ID })
 	if err != nil {
 		return nil, err
 	}
 	return renderBill(b), nil
-}
-
-// bills are the seeded ones and those created since.
-func (s *server) bills(x *exchange) []*ledger.Bill {
-	return slices.Concat(x.company.Bills, s.intake.bills(x.company, x.now))
 }
 
 type shipmentItem struct {
@@ -349,7 +344,7 @@ func renderShipment(v *ledger.Shipment) shipmentBody {
 		renderPlace(v.From), renderPlace(v.To), orNull(v.Tracking), orNull(v.Method), orNull(v.Carrier),
 		each(v.Lines, func(l ledger.ShipmentLine) shipmentItem {
 			item := shipmentItem{Origin: renderItem(l.Item), Shipped: l.Shipped}
-			if v.Arrived != 0 {
+			if l.Received != 0 {
 				item.Received = &l.Received
 			}
 			return item
@@ -551,28 +546,39 @@ func (s *server) readAdjustment(x *exchange) (any, error) {
 	return renderAdjustment(x.company.Currency)(v), nil
 }
 
-// listPayments is GET …/payment-requests: the instalments of orders and bills.
-func (s *server) listPayments(x *exchange) (any, error) {
-	type payment struct {
-		*ledger.Payment
-		currency string
-	}
+// payment is an instalment with the currency of its document.
+type payment struct {
+	*ledger.Payment
+	currency string
+}
+
+// payments are the instalments of the company's orders and bills.
+func (x *exchange) payments() []payment {
 	var all []payment
 	for _, o := range x.company.Orders {
 		for _, p := range o.Payments {
 			all = append(all, payment{p, x.company.Currency})
 		}
 	}
-	for _, b := range s.bills(x) {
+	for _, b := range x.company.Bills {
 		for _, p := range b.Payments {
 			all = append(all, payment{p, b.Currency})
 		}
 	}
-	type body struct {
-		paymentBody
-		Document reference `json:"document"`
-	}
-	return listDocuments(x.form(), which{dates: true}, paymentList, all,
-		func(d *documentFilters, p payment) bool { return d.within(p.DueDate, p.DueDate) },
-		func(p payment) body { return body{renderPayment(p.currency, p.Payment), refer(p.Payment.Document)} })
+	return all
+}
+
+type paymentOfBody struct {
+	paymentBody
+	Document reference `json:"document"`
+}
+
+func renderPaymentOf(p payment) paymentOfBody {
+	return paymentOfBody{renderPayment(p.currency, p.Payment), refer(p.Payment.Document)}
+}
+
+// listPayments is GET …/payment-requests.
+func (s *server) listPayments(x *exchange) (any, error) {
+	return listDocuments(x.form(), which{dates: true}, paymentList, x.payments(),
+		func(d *documentFilters, p payment) bool { return d.within(p.DueDate, p.DueDate) }, renderPaymentOf)
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"mime"
 	"net/http"
 	"net/url"
@@ -127,23 +126,15 @@ func (s *server) createDocuments(x *exchange) (any, error) {
 	if err := x.importing(); err != nil {
 		return nil, err
 	}
-	body, err := x.body(maxJSON)
+	fields, err := x.object()
 	if err != nil {
 		return nil, err
 	}
-	var in struct {
-		Data any `json:"data"`
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	if err := d.Decode(&in); err != nil || d.Decode(new(any)) != io.EOF {
-		return nil, badRequest("The request body must be a JSON object.")
-	}
 	f := faults{}
-	data, ok := in.Data.(map[string]any)
+	data, ok := fields["data"].(map[string]any)
 	if !ok {
 		message := "The data field must be an object."
-		if in.Data == nil {
+		if fields["data"] == nil {
 			message = "The data field is required."
 		}
 		f.add("data", message)
@@ -153,219 +144,31 @@ func (s *server) createDocuments(x *exchange) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, made := s.intake.post(x.company, x.now, bill)
+	made, err := s.books.SaveBill(x.company, x.author(), nil, bill)
+	if err != nil {
+		return nil, refused(err, nil)
+	}
+	id := s.intake.done(x.company, x.now, made)
 	return s.importAnswer(http.StatusOK, id, done, 0, []*ledger.Bill{made}), nil
 }
 
-// body reads the request's body up to a limit.
-func (x *exchange) body(limit int64) ([]byte, error) {
-	b, err := io.ReadAll(http.MaxBytesReader(nil, x.r.Body, limit))
-	return b, bodyError(err)
-}
-
-func bodyError(err error) error {
-	var tooLarge *http.MaxBytesError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &tooLarge):
-		return &problem{status: http.StatusRequestEntityTooLarge, Message: "The request body is too large."}
-	}
-	return badRequest("The request body could not be read.")
-}
-
-// payload is a JSON object with the path that leads to it, for messages.
-type payload struct {
-	path   string
-	fields map[string]any
-	faults faults
-}
-
-func (p *payload) fault(field, format string) {
-	p.faults.add(p.path+field, fmt.Sprintf(format, p.path+field))
-}
-
-func (p *payload) text(field string, required bool, least, most int) string {
-	switch v := p.fields[field].(type) {
-	case string:
-		v = strings.TrimSpace(v)
-		switch n := len([]rune(v)); {
-		case n == 0 && required:
-		case n > 0 && n < least || n > most:
-			if least == most {
-				p.fault(field, "The %s field must be "+strconv.Itoa(most)+" characters.")
-			} else {
-				p.fault(field, "The %s field must not be greater than "+strconv.Itoa(most)+" characters.")
-			}
-			return ""
-		default:
-			return v
-		}
-	case nil:
-		if !required {
-			return ""
-		}
-	default:
-		p.fault(field, "The %s field must be a string.")
-		return ""
-	}
-	p.fault(field, "The %s field is required.")
-	return ""
-}
-
-// integer reads a whole number; null and absent are the same.
-func (p *payload) integer(field string, required bool, least int64) (int64, bool) {
-	v, present := p.fields[field]
-	if !present || v == nil {
-		if required {
-			p.fault(field, "The %s field is required.")
-		}
-		return 0, false
-	}
-	n, ok := v.(json.Number)
-	if !ok {
-		p.fault(field, "The %s field must be an integer.")
-		return 0, false
-	}
-	i, err := n.Int64()
-	switch {
-	case err != nil || i > math.MaxInt32:
-		p.fault(field, "The %s field must be an integer.")
-	case i < least:
-		p.fault(field, "The %s field must be at least "+strconv.FormatInt(least, 10)+".")
-	default:
-		return i, true
-	}
-	return 0, false
-}
-
-func (p *payload) list(field string) []any {
-	switch v := p.fields[field].(type) {
-	case nil:
-	case []any:
-		return v
-	default:
-		p.fault(field, "The %s field must be an array.")
-	}
-	return nil
-}
-
-func (p *payload) object(field string, i int, v any) (*payload, bool) {
-	at := indexed(field, i)
-	fields, ok := v.(map[string]any)
-	if !ok {
-		p.fault(at, "The %s field must be an object.")
-	}
-	return &payload{p.path + at + ".", fields, p.faults}, ok
-}
-
-const invalid = "The selected %s is invalid."
-
-// maxLines bounds a created document.
-const maxLines = 500
-
-// billFrom checks a bill's payload and names every fault.
-func (s *server) billFrom(x *exchange, p *payload) (ledger.BillInput, error) {
-	c := x.company
-	in := ledger.BillInput{
-		Ref: p.text("ref_number", true, 1, 255), Name: p.text("name", false, 1, 255),
-		Country: strings.ToUpper(p.text("market", false, 2, 2)), Currency: strings.ToUpper(p.text("currency", false, 3, 3)),
-	}
-	if text := p.text("date", true, 1, 40); text != "" {
-		d, err := ledger.ParseDate(text)
-		if err != nil {
-			p.fault("date", "The %s field must be a valid date.")
-		}
-		in.Date = d
-	}
-	if in.Country != "" && !s.books.KnownMarket(in.Country) {
-		p.fault("market", invalid)
-	}
+// billFrom checks a bill's payload and names every fault. What a bill of the same
+// fields made directly may lack, an import needs.
+func (s *server) billFrom(x *exchange, p *payload) (ledger.Bill, error) {
+	var in ledger.Bill
+	in.Ref = p.text("ref_number", true, 1, 255)
+	p.required("date")
+	s.patchBill(x, p, &in)
 	if in.Currency == "" {
-		in.Currency = c.Currency
+		in.Currency = x.company.Currency
 	}
-	if id, ok := p.integer("vendor_id", false, 1); ok {
-		if in.Vendor = c.Vendor(id); in.Vendor == nil {
-			p.fault("vendor_id", invalid)
-		}
-	}
-	if id, ok := p.integer("payment_term_id", false, 1); ok {
-		if in.Term = c.Term(id); in.Term == nil {
-			p.fault("payment_term_id", invalid)
-		}
-	} else if in.Vendor != nil {
+	if in.Term == nil && in.Vendor != nil {
 		in.Term = in.Vendor.Term
 	}
-	for i, v := range p.list("documents") {
-		if i == maxLines {
-			p.fault("documents", "The %s field must not have more than "+strconv.Itoa(maxLines)+" items.")
-			break
-		}
-		o, ok := p.object("documents", i, v)
-		if !ok {
-			continue
-		}
-		kind := o.text("type", true, 1, 40)
-		id, ok := o.integer("id", true, 1)
-		if kind == "" || !ok {
-			continue
-		}
-		switch kind {
-		case "InventoryOrder", "AssemblyOrder", "Shipment", "Invoice":
-			if d := c.Document(kind, id); d != nil {
-				in.Documents = append(in.Documents, d)
-			} else {
-				o.fault("id", invalid)
-			}
-		default:
-			o.fault("type", invalid)
-		}
-	}
-	lines := p.list("details")
-	switch {
-	case len(lines) == 0 && p.faults[p.path+"details"] == nil:
+	if len(in.Lines) == 0 && !p.faulty("details") {
 		p.fault("details", "The %s field is required.")
-	case len(lines) > maxLines:
-		p.fault("details", "The %s field must not have more than "+strconv.Itoa(maxLines)+" items.")
-		lines = nil
 	}
-	for i, v := range lines {
-		o, ok := p.object("details", i, v)
-		if !ok {
-			continue
-		}
-		var line ledger.BillLine
-		if id, ok := o.integer("service_id", true, 1); ok {
-			if line.Service = c.Service(id); line.Service == nil {
-				o.fault("service_id", invalid)
-			}
-		}
-		line.Quantity, _ = o.integer("quantity", true, 1)
-		switch rate := o.fields["rate"].(type) {
-		case json.Number:
-			var err error
-			if line.Rate, err = ledger.ParseDecimal(rate.String()); err != nil {
-				o.fault("rate", "The %s field must have 0-4 decimal places.")
-			}
-		case nil:
-			o.fault("rate", "The %s field is required.")
-		default:
-			o.fault("rate", "The %s field must be a number.")
-		}
-		var ok2 bool
-		if line.Amount, ok2 = line.Rate.Times(line.Quantity); !ok2 {
-			o.fault("rate", "The %s field is too large.")
-		}
-		in.Lines = append(in.Lines, line)
-	}
-	if err := p.faults.err(); err != nil {
-		return in, err
-	}
-	// The Entry Locked Date is a refusal of its own, after the shape is right.
-	if in.Date < ledger.EntryLockedDate(x.today) {
-		return in, badRequest("Document date is earlier than the Entry Locked Date.")
-	}
-	return in, nil
+	return in, p.faults.err()
 }
 
 // createDocumentsByPdf is POST …/import/{type}/pdf.
@@ -396,7 +199,7 @@ func (s *server) createDocumentsByPdf(x *exchange) (any, error) {
 		return nil, err
 	}
 	company := x.company
-	id := s.intake.submit(company, x.now, file.encrypted, func(d ledger.Date) ledger.BillInput { return file.bill(company, d) })
+	id := s.intake.submit(company, x.author(), file.encrypted, func(d ledger.Date) ledger.Bill { return file.bill(company, d) })
 	return s.importAnswer(http.StatusAccepted, id, queued, 15, nil), nil
 }
 
@@ -519,7 +322,7 @@ func (x *exchange) scanLink() (*scan, error) {
 }
 
 // bill makes up a bill from the digest.
-func (f *scan) bill(c *ledger.Company, d ledger.Date) ledger.BillInput {
+func (f *scan) bill(c *ledger.Company, d ledger.Date) ledger.Bill {
 	pick := func(i, n int) int { return int(binary.BigEndian.Uint16(f.digest[2*i:])) % n }
 	vendor := c.Vendors[pick(0, len(c.Vendors))]
 	base := path.Base(strings.ReplaceAll(f.name, `\`, "/"))
@@ -527,7 +330,8 @@ func (f *scan) bill(c *ledger.Company, d ledger.Date) ledger.BillInput {
 	if r := []rune(ref); len(r) > 100 {
 		ref = string(r[:100])
 	}
-	in := ledger.BillInput{Ref: ref, Name: base, Date: d, Country: c.Countries[0], Currency: c.Currency, Vendor: vendor, Term: vendor.Term}
+	in := ledger.Bill{Country: c.Countries[0], Currency: c.Currency, Vendor: vendor, Term: vendor.Term}
+	in.Ref, in.Name, in.Date = ref, base, d
 	for n := 1 + pick(1, 3); n > 0; n-- {
 		line := ledger.BillLine{Service: c.Services[2+pick(2+n, len(c.Services)-2)], Quantity: int64(1 + pick(6+n, 9)), Rate: ledger.Cents(int64(500 + pick(10+n, 60_000)))}
 		line.Amount, _ = line.Rate.Times(line.Quantity)

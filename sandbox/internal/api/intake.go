@@ -9,36 +9,29 @@ import (
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/ledger"
 )
 
-// What clients create is kept in memory, the newest of each company.
-const (
-	maxCreated = 500
-	maxImports = 500
-)
+// maxImports bounds the imports that are kept, the newest of each company.
+const maxImports = 500
 
-// intake holds the documents that clients created and the imports under way.
+// intake holds the imports, done and under way.
 type intake struct {
 	books *ledger.Books
 	delay time.Duration
 
-	mu   sync.Mutex
-	desk map[*ledger.Company]*desk
-}
-
-// desk is a company's part of the intake.
-type desk struct {
-	bills   []*ledger.Bill // in order of id
-	imports []*job         // in order of arrival
+	mu      sync.Mutex
+	desk    map[*ledger.Company][]*job // in order of arrival
+	pending []*job                     // in order of arrival, over all companies
 }
 
 // job is an import. Its documents are made when its time has come, at the first
-// look at anything that would show them.
+// look at anything that could show them.
 type job struct {
 	id      string
+	company *ledger.Company
+	author  ledger.Author
 	due     time.Time
-	start   time.Time
 	settled bool
 	broken  bool
-	make    func(ledger.Date) ledger.BillInput
+	make    func(ledger.Date) ledger.Bill
 	bills   []*ledger.Bill
 }
 
@@ -54,50 +47,41 @@ func newIntake(b *ledger.Books, delay time.Duration) *intake {
 	if delay <= 0 {
 		delay = 10 * time.Second
 	}
-	return &intake{books: b, delay: delay, desk: make(map[*ledger.Company]*desk)}
-}
-
-func (in *intake) at(c *ledger.Company) *desk {
-	d := in.desk[c]
-	if d == nil {
-		d = &desk{}
-		in.desk[c] = d
-	}
-	return d
+	return &intake{books: b, delay: delay, desk: make(map[*ledger.Company][]*job)}
 }
 
 // submit queues an import; bill is called once, when it is done.
-func (in *intake) submit(c *ledger.Company, now time.Time, broken bool, bill func(ledger.Date) ledger.BillInput) string {
+func (in *intake) submit(c *ledger.Company, by ledger.Author, broken bool, bill func(ledger.Date) ledger.Bill) string {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	d := in.at(c)
-	d.settle(in.books, now)
-	j := &job{id: uuid.NewString(), start: now, due: now.Add(in.delay), broken: broken, make: bill}
-	d.keep(j)
+	j := &job{id: uuid.NewString(), company: c, author: by, due: by.At.Add(in.delay), broken: broken, make: bill}
+	in.keep(j)
+	in.pending = append(in.pending, j)
 	return j.id
 }
 
-// post books a bill at once and returns the id of the import. Bills are made
-// under the lock, so that they are kept in order of id.
-func (in *intake) post(c *ledger.Company, now time.Time, input ledger.BillInput) (string, *ledger.Bill) {
+// done files an import that has made its bill already.
+func (in *intake) done(c *ledger.Company, now time.Time, made *ledger.Bill) string {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	d := in.at(c)
-	d.settle(in.books, now)
-	b := in.books.NewBill(input)
-	d.file(b)
-	j := &job{id: uuid.NewString(), start: now, due: now, settled: true, bills: []*ledger.Bill{b}}
-	d.keep(j)
-	return j.id, b
+	j := &job{id: uuid.NewString(), company: c, due: now, settled: true, bills: []*ledger.Bill{made}}
+	in.keep(j)
+	return j.id
+}
+
+func (in *intake) keep(j *job) {
+	d := in.desk[j.company]
+	if len(d) == maxImports {
+		d = append(d[:0:0], d[1:]...)
+	}
+	in.desk[j.company] = append(d, j)
 }
 
 // status tells how far an import is; ok is false for one the company never had.
 func (in *intake) status(c *ledger.Company, now time.Time, id string) (state string, bills []*ledger.Bill, ok bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	d := in.at(c)
-	d.settle(in.books, now)
-	for _, j := range d.imports {
+	for _, j := range in.desk[c] {
 		if j.id != id {
 			continue
 		}
@@ -106,7 +90,7 @@ func (in *intake) status(c *ledger.Company, now time.Time, id string) (state str
 			return failed, nil, true
 		case j.settled:
 			return done, j.bills, true
-		case now.Sub(j.start) < in.delay/4:
+		case now.Sub(j.author.At) < in.delay/4:
 			return queued, nil, true
 		}
 		return processing, nil, true
@@ -114,44 +98,38 @@ func (in *intake) status(c *ledger.Company, now time.Time, id string) (state str
 	return "", nil, false
 }
 
-// bills returns what was created in the company so far.
-func (in *intake) bills(c *ledger.Company, now time.Time) []*ledger.Bill {
+// settle makes the documents of the imports that are due, in order of arrival. The
+// caller must not hold the books.
+func (in *intake) settle(now time.Time) {
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	d := in.desk[c]
-	if d == nil {
-		return nil
+	due := false
+	for _, j := range in.pending {
+		due = due || !now.Before(j.due)
 	}
-	d.settle(in.books, now)
-	return append([]*ledger.Bill(nil), d.bills...)
-}
-
-// settle makes the documents of the imports that are due, in order of arrival.
-func (d *desk) settle(books *ledger.Books, now time.Time) {
-	for _, j := range d.imports {
-		if j.settled || now.Before(j.due) {
-			continue
+	in.mu.Unlock()
+	if !due {
+		return
+	}
+	in.books.Write(func() {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		left := in.pending[:0]
+		for _, j := range in.pending {
+			if now.Before(j.due) {
+				left = append(left, j)
+				continue
+			}
+			j.settled = true
+			if !j.broken {
+				bill, err := in.books.SaveBill(j.company, ledger.Author{User: j.author.User, At: j.due}, nil, j.make(ledger.DateOf(j.due)))
+				j.broken = err != nil
+				if err == nil {
+					j.bills = []*ledger.Bill{bill}
+				}
+			}
+			j.make = nil
 		}
-		j.settled = true
-		if !j.broken {
-			b := books.NewBill(j.make(ledger.DateOf(j.due)))
-			j.bills = []*ledger.Bill{b}
-			d.file(b)
-		}
-		j.make = nil
-	}
-}
-
-func (d *desk) file(b *ledger.Bill) {
-	if len(d.bills) == maxCreated {
-		d.bills = append(d.bills[:0:0], d.bills[1:]...)
-	}
-	d.bills = append(d.bills, b)
-}
-
-func (d *desk) keep(j *job) {
-	if len(d.imports) == maxImports {
-		d.imports = append(d.imports[:0:0], d.imports[1:]...)
-	}
-	d.imports = append(d.imports, j)
+		clear(in.pending[len(left):])
+		in.pending = left
+	})
 }

@@ -66,7 +66,7 @@ type itemBody struct {
 
 func renderItem(i *ledger.Item) itemBody {
 	p := i.Product
-	return itemBody{i.ID, p.Name, i.FNSKU, i.Listing.ASIN, p.SKU, orNull(p.Image), i.Country, p.Weight, p.Length, p.Height, p.Depth}
+	return itemBody{i.ID, p.Name, i.FNSKU, i.ASIN(), p.SKU, orNull(p.Image), i.Country, p.Weight, p.Length, p.Height, p.Depth}
 }
 
 type itemFilters struct {
@@ -101,8 +101,8 @@ func (w itemFilters) match() func(*ledger.Item) bool {
 	search := strings.ToLower(w.Search)
 	is := func(want, have string) bool { return want == "" || strings.EqualFold(want, have) }
 	return func(i *ledger.Item) bool {
-		return is(w.Country, i.Country) && is(w.FNSKU, i.FNSKU) && is(w.ASIN, i.Listing.ASIN) && is(w.SKU, i.Product.SKU) &&
-			(search == "" || contains(search, i.Product.SKU, i.Listing.ASIN, i.FNSKU, i.Product.Name) || search == strconv.FormatInt(i.ID, 10))
+		return is(w.Country, i.Country) && is(w.FNSKU, i.FNSKU) && is(w.ASIN, i.ASIN()) && is(w.SKU, i.Product.SKU) &&
+			(search == "" || contains(search, i.Product.SKU, i.ASIN(), i.FNSKU, i.Product.Name) || search == strconv.FormatInt(i.ID, 10))
 	}
 }
 

@@ -85,23 +85,41 @@ func (s *server) getInventoryItemFullData(x *exchange) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := x.company.Manager
-	return struct {
-		ID        int64       `json:"id"`
-		Country   string      `json:"country_code"`
-		Source    string      `json:"source"`
-		FNSKU     string      `json:"fnsku"`
-		Variation string      `json:"variation"`
-		Manager   userBody    `json:"manager"`
-		Product   productBody `json:"product"`
-		Listing   listingBody `json:"listing"`
-		Restock   restockBody `json:"restock_data"`
-		Created   instant     `json:"created_at"`
-	}{
-		i.ID, i.Country, i.Source, i.FNSKU, i.Product.Variation,
-		userBody{m.ID, m.Name, m.Email, m.Avatar, instant(m.Verified), instant(m.LastLogin)},
-		renderProduct(i.Product), renderListing(i.Listing), restockBody(i.Restock), instant(i.Created),
-	}, nil
+	return renderFullItem(i), nil
+}
+
+type fullItemBody struct {
+	ID        int64        `json:"id"`
+	Country   string       `json:"country_code"`
+	Source    string       `json:"source"`
+	FNSKU     string       `json:"fnsku"`
+	Variation string       `json:"variation"`
+	Manager   userBody     `json:"manager"`
+	Product   *productBody `json:"product"` // null once it was deleted
+	Listing   *listingBody `json:"listing"` // null without one
+	Restock   restockBody  `json:"restock_data"`
+	Created   instant      `json:"created_at"`
+}
+
+func renderFullItem(i *ledger.Item) fullItemBody {
+	m := i.Manager
+	if m == nil {
+		m = i.Company.Manager
+	}
+	b := fullItemBody{
+		ID: i.ID, Country: i.Country, Source: i.Source, FNSKU: i.FNSKU, Variation: i.Variation,
+		Manager: userBody{m.ID, m.Name, m.Email, m.Avatar, instant(m.Verified), instant(m.LastLogin)},
+		Restock: restockBody(i.Restock), Created: instant(i.Created),
+	}
+	if !i.Product.Deleted {
+		p := renderProduct(i.Product)
+		b.Product = &p
+	}
+	if i.Listing != nil {
+		l := renderListing(i.Listing)
+		b.Listing = &l
+	}
+	return b
 }
 
 // inventoryBalances is GET …/inventory-items/{inventoryId}/balances. Until early

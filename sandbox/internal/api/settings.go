@@ -2,6 +2,7 @@ package api
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/ledger"
 )
@@ -35,6 +36,68 @@ func (s *server) getCompanyForecastingSettings(x *exchange) (any, error) {
 		f.RevenueClass[0], f.RevenueClass[1], f.RevenueClass[2],
 		f.ParetoClass[0], f.ParetoClass[1], f.ParetoClass[2],
 	}, nil
+}
+
+// updateCompanyForecastingSettings is PUT …/settings/forecasts. Like its siblings
+// it changes what is there; unlike them it does not show the outcome.
+func (s *server) updateCompanyForecastingSettings(x *exchange) (any, error) {
+	p, err := x.input()
+	if err != nil {
+		return nil, err
+	}
+	f := x.company.Forecast
+	if p.has("status") {
+		p.required("status")
+	}
+	p.setOneOf("status", &f.Status, "active", "trial", "inactive")
+	p.setText("default_seasonality", &f.Seasonality)
+	if p.has("default_seasonality") && !p.faulty("default_seasonality") && !seasonality(f.Seasonality) {
+		p.fault("default_seasonality", "The %s field must be 12 multipliers separated by semicolons.")
+	}
+	for field, to := range map[string]**int64{
+		"default_scenario_id": &f.Scenario, "default_lead_time_days": &f.LeadTime, "default_safety_stock_days": &f.SafetyStock,
+		"default_fba_lead_time": &f.FBALeadTime, "default_fba_safety_stock": &f.FBASafetyStock,
+	} {
+		if p.has(field) {
+			*to = nil
+			if n, ok := p.integer(field, false, 0); ok {
+				*to = &n
+			}
+		}
+	}
+	for field, to := range map[string]*int64{"default_planned_po_frequency": &f.POFrequency, "default_fba_replenishment_frequency": &f.FBAFrequency} {
+		if p.has(field) {
+			*to, _ = p.integer(field, true, 1)
+		}
+	}
+	for field, to := range map[string]*ledger.Decimal{
+		"default_safety_stock_multiplicator_class_a": &f.SafetyClass[0], "default_safety_stock_multiplicator_class_b": &f.SafetyClass[1],
+		"default_safety_stock_multiplicator_class_c": &f.SafetyClass[2], "default_safety_stock_multiplicator_class_d": &f.SafetyClass[3],
+		"default_revenue_class_a": &f.RevenueClass[0], "default_revenue_class_b": &f.RevenueClass[1], "default_revenue_class_c": &f.RevenueClass[2],
+		"default_pareto_class_a": &f.ParetoClass[0], "default_pareto_class_b": &f.ParetoClass[1], "default_pareto_class_c": &f.ParetoClass[2],
+	} {
+		if p.has(field) {
+			*to = p.decimal(field, true, false)
+		}
+	}
+	if err := p.faults.err(); err != nil {
+		return nil, err
+	}
+	x.company.Forecast = f
+	return struct {
+		Success bool `json:"success"`
+	}{true}, nil
+}
+
+// seasonality tells whether a text has a multiplier for every month.
+func seasonality(s string) bool {
+	months := strings.Split(s, ";")
+	for _, m := range months {
+		if d, err := ledger.ParseDecimal(strings.TrimSpace(m)); err != nil || d < 0 {
+			return false
+		}
+	}
+	return len(months) == 12
 }
 
 type reportBody struct {

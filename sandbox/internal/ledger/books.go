@@ -1,14 +1,23 @@
-// Package ledger holds the seeded accounts of the sandbox's two sellers: what
-// they bought, moved, sold, lost and still hold. Everything is computed once, at
-// start, by playing through the daily business of every company with first-in
-// first-out costing; afterwards the books are read only and safe for concurrent
-// use without a lock.
+// Package ledger holds the accounts of the sandbox's two sellers: what they
+// bought, moved, sold, lost and still hold. They are computed at start by playing
+// through the daily business of every company with first-in first-out costing.
+//
+// Afterwards documents can be added and changed. Nothing may be dated before the
+// Entry Locked Date, so the stock as it was on that day never changes; after each
+// change the documents since then are booked again from there, in order of date.
+// A change that would make any of them take more stock than there is then is
+// refused as a Shortage and leaves no trace. So balances, landed costs, COGS and
+// documents agree at all times, whatever was written and in whatever order.
+//
+// Read and Write lock the books; everything reached through them may be used
+// inside the function given to them only.
 package ledger
 
 import (
 	"fmt"
 	"iter"
 	"sort"
+	"sync"
 	"time"
 )
 
@@ -32,6 +41,23 @@ type Books struct {
 	users  map[string]*User
 	ids    *counters
 	opened time.Time
+	closed Date // the Entry Locked Date of the day the books were opened
+
+	mu sync.RWMutex
+}
+
+// Read runs f while nothing is written.
+func (b *Books) Read(f func()) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	f()
+}
+
+// Write runs f, which may change the books, alone.
+func (b *Books) Write(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
 }
 
 // User is a person who can sign in.
@@ -73,7 +99,7 @@ type Company struct {
 	Orders      []*Order
 	Bills       []*Bill
 	Shipments   []*Shipment
-	Invoices    []*Invoice // oldest first
+	Invoices    []*Invoice
 	Assemblies  []*Assembly
 	Adjustments []*Adjustment
 	Forecast    ForecastSettings
@@ -83,6 +109,12 @@ type Company struct {
 	warehouseBy  map[string]*Warehouse
 	serviceByKey map[string]*Service
 	vendorByKey  map[string]*Vendor
+
+	closing *closing   // where booking again begins
+	sales   []*Invoice // those with a date, oldest first
+	written int        // records that were added
+
+	languages []string // of its marketplaces
 }
 
 // Warehouse is a place that holds stock.
@@ -108,6 +140,7 @@ type Product struct {
 	Length    Decimal // inches
 	Height    Decimal
 	Depth     Decimal
+	Deleted   bool // items that it grouped keep their name
 }
 
 // Listing is the offer on a marketplace.
@@ -133,13 +166,12 @@ type Item struct {
 	Source  string
 	Created time.Time
 	Restock Restock
+	Account
 
-	Receipts []Receipt
-	Sales    []Sale
-	Losses   []Loss
+	Variation string
+	Manager   *User // nil: the company's
 
-	shelves []shelf // by warehouse index
-	plan    plan
+	plan plan
 }
 
 // Restock is the advice of the forecasting module.
@@ -169,6 +201,7 @@ type Document struct {
 	Status    string
 	Completed time.Time // zero while open
 	Task      string    // uuid of its project task
+	Creator   *User     // who wrote it here; nil for the seeded ones
 }
 
 // Cost is a part of the cost of a batch and the document that made it.
@@ -245,6 +278,8 @@ type Bill struct {
 	Lines     []BillLine
 	Total     Decimal
 	Payments  []*Payment
+
+	only *Item // the bundle whose assembly it pays for; nil: all of the document
 }
 
 // BillLine is one service billed.
@@ -267,6 +302,8 @@ type Payment struct {
 	Classification string
 	Transaction    string
 	Memo           string
+
+	instalment Instalment // of the term that called for it
 }
 
 // Shipment moves stock between warehouses.
@@ -282,15 +319,16 @@ type Shipment struct {
 	Carrier       string
 	Lines         []ShipmentLine
 
-	due   Date    // when it will arrive, or did
-	cargo []cargo // on the way
+	due      Date    // when the history will let it arrive, or did
+	arriving []int64 // what will then be there, by line
+	cargo    [][]lot // on the way, by line
 }
 
 // ShipmentLine is one article shipped.
 type ShipmentLine struct {
 	Item     *Item
 	Shipped  int64
-	Received int64 // 0 in transit
+	Received int64 // 0 = not counted yet
 }
 
 // Invoice is a sale, or the sales of some days on one channel.
@@ -601,6 +639,7 @@ func New(now time.Time) (*Books, error) {
 		users:  make(map[string]*User),
 		ids:    newCounters(),
 		opened: now,
+		closed: EntryLockedDate(today),
 	}
 	b.seedDirectories()
 	for i := range companySeeds {

@@ -20,7 +20,7 @@ func open(t testing.TB, now time.Time) *Books {
 	return b
 }
 
-// books are read only, so one set serves all tests.
+// Most tests only read, and one set of books serves them all.
 var books = sync.OnceValue(func() *Books {
 	b, err := New(noon)
 	if err != nil {
@@ -155,9 +155,9 @@ func TestBooksBalance(t *testing.T) {
 		}
 		var moving Decimal
 		for _, s := range c.Shipments {
-			for _, load := range s.cargo {
-				for j := range load.lots {
-					moving += load.lots[j].value()
+			for _, lots := range s.cargo {
+				for j := range lots {
+					moving += lots[j].value()
 				}
 			}
 		}
@@ -392,9 +392,6 @@ func TestDocumentsAddUp(t *testing.T) {
 		}
 	}
 }
-
-// figure is revenue and COGS.
-type figure struct{ revenue, cogs Decimal }
 
 // The summary is added up from invoices; here it is compared with the items'
 // own ledgers, for every grouping and period and for random ranges and filters.

@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"math/big"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -86,14 +87,40 @@ func ParseDecimal(s string) (Decimal, error) {
 	return d, nil
 }
 
-// share returns total × part / whole rounded to cents. Callers subtract it from
-// what is left, so the shares of a total always add up to the total.
+// share returns total × part / whole rounded to cents, half away from zero, for
+// parts of zero or more. Callers subtract it from what is left, so the shares of a
+// total always add up to the total.
 func share(total Decimal, part, whole int64) Decimal {
 	if part == whole {
 		return total
 	}
-	cents := int64(total / cent)
-	return Cents((2*cents*part + whole) / (2 * whole))
+	if total < 0 {
+		return -share(-total, part, whole)
+	}
+	// 2 × cents × part may need more than 64 bits.
+	hi, lo := bits.Mul64(2*uint64(total/cent), uint64(part))
+	lo, carry := bits.Add64(lo, uint64(whole), 0)
+	cents, _ := bits.Div64(hi+carry, lo, 2*uint64(whole))
+	return Cents(int64(cents))
+}
+
+// allocate divides an amount by weights, to the last ten-thousandth. Without any
+// weight the first share is all of it.
+func allocate(amount Decimal, weights []int64) []Decimal {
+	var left int64
+	for _, w := range weights {
+		left += w
+	}
+	shares := make([]Decimal, len(weights))
+	for i, w := range weights {
+		shares[i] = amount
+		if left > 0 {
+			shares[i] = share(amount, w, left)
+		}
+		amount -= shares[i]
+		left -= w
+	}
+	return shares
 }
 
 // per divides an amount over n units, to four decimal places.

@@ -19,14 +19,6 @@ type plan struct {
 	moving  int64   // in transit to a sales warehouse
 }
 
-// cargo is what a shipment carries of one item.
-type cargo struct {
-	item     *Item
-	line     int
-	lots     []lot
-	received int64
-}
-
 // history plays a company's business day by day.
 type history struct {
 	books *Books
@@ -36,6 +28,7 @@ type history struct {
 	today Date
 	day   Date
 
+	post *poster
 	hub  *Warehouse            // the 3PL, where purchases arrive
 	own  *Warehouse            // serves the shop beside Amazon
 	fba  map[string]*Warehouse // by country
@@ -46,7 +39,7 @@ type history struct {
 func newHistory(b *Books, c *Company, seed *companySeed) *history {
 	h := &history{
 		books: b, c: c, seed: seed, today: b.Today,
-		rng: rand.New(rand.NewPCG(seed.random, 2)),
+		rng: rand.New(rand.NewPCG(seed.random, 2)), post: newPoster(c),
 		fba: make(map[string]*Warehouse), due: make(map[Date][]*Order), dock: make(map[Date][]*Shipment),
 	}
 	for _, w := range c.Warehouses {
@@ -65,6 +58,9 @@ func newHistory(b *Books, c *Company, seed *companySeed) *history {
 func (h *history) play() {
 	h.openingOrders()
 	for h.day = h.books.Epoch; h.day <= h.today; h.day++ {
+		if h.day == h.books.closed {
+			h.c.closing = h.post.close(h.day)
+		}
 		for _, o := range h.due[h.day] {
 			h.receive(o)
 		}
@@ -204,30 +200,19 @@ func (h *history) receive(o *Order) {
 	}
 	freight := Cents(weight * int64(55+h.rng.IntN(30)) / 100) // 0.55 to 0.84 a pound
 	duty := share(o.Total, int64(40+h.rng.IntN(35)), 1000)
-	bill := h.bill("forwarder", "Freight "+o.Ref, &o.Document,
+	h.bill("forwarder", "Freight "+o.Ref, &o.Document,
 		BillLine{h.service("Ocean Freight"), 1, freight, freight},
 		BillLine{h.service("Customs Duty"), 1, duty, duty})
-	left := o.Total
 	for _, l := range o.Lines {
-		value := Decimal(l.Quantity) * l.Price
-		w := l.Quantity * int64(l.Item.Product.Weight/cent)
-		f, d := freight, duty
-		if weight > 0 {
-			f = share(freight, w, weight)
-		}
-		if left > 0 {
-			d = share(duty, int64(value/cent), int64(left/cent))
-		}
-		weight -= w
-		freight -= f
-		left -= value
-		duty -= d
-		h.put(l.Item, h.hub, lot{batch: &o.Document, quantity: l.Quantity, costs: []Cost{
-			{"Purchase Price", &o.Document, value},
-			{"Ocean Freight", &bill.Document, f},
-			{"Customs Duty", &bill.Document, d},
-		}})
 		l.Item.plan.ordered -= l.Quantity
+	}
+	h.must(h.post.receive(o))
+}
+
+// must stops on what cannot happen: the history takes no more than there is.
+func (h *history) must(err error) {
+	if err != nil {
+		panic(err)
 	}
 }
 
@@ -242,17 +227,13 @@ func (h *history) bill(vendor, name string, about *Document, lines ...BillLine) 
 	b.Name = name
 	if about != nil {
 		b.Documents = []*Document{about}
+		h.post.bills[about] = append(h.post.bills[about], charge{b, 1, 0})
 	}
 	for _, l := range lines {
 		b.Total += l.Amount
 	}
 	h.c.Bills = append(h.c.Bills, b)
 	return b
-}
-
-func (h *history) put(i *Item, w *Warehouse, l lot) {
-	h.stock(i, w).put(h.day, l)
-	i.Receipts = append(i.Receipts, Receipt{h.day, w, l.batch, l.quantity, l.costs})
 }
 
 // replenish ships from the hub to Amazon's warehouses and to our own.
@@ -291,18 +272,18 @@ func (h *history) ship(to *Warehouse, market string, need func(*Item) int64) {
 		if s == nil {
 			s = h.dispatch(to, market)
 		}
-		lots := h.stock(i, h.hub).take(h.day, n)
 		received := n
 		if n > 20 && h.rng.IntN(40) == 0 {
 			received -= 1 + int64(h.rng.IntN(2)) // lost on the way
 		}
-		s.cargo = append(s.cargo, cargo{i, len(s.Lines), lots, received})
+		s.arriving = append(s.arriving, received)
 		s.Lines = append(s.Lines, ShipmentLine{Item: i, Shipped: n})
 		i.plan.moving += n
 	}
 	if s == nil {
 		return
 	}
+	h.must(h.post.dispatch(s))
 	h.c.Shipments = append(h.c.Shipments, s)
 	h.dock[s.due] = append(h.dock[s.due], s)
 }
@@ -327,35 +308,16 @@ func (h *history) dispatch(to *Warehouse, market string) *Shipment {
 func (h *history) unload(s *Shipment) {
 	s.Arrived, s.Status = h.day, "Completed"
 	s.Completed = h.hour()
-	var units, weight int64
-	for _, c := range s.cargo {
-		units += c.received
-		weight += c.received * int64(c.item.Product.Weight/cent)
+	var weight int64
+	for k, received := range s.arriving {
+		l := &s.Lines[k]
+		l.Received = received
+		l.Item.plan.moving -= l.Shipped
+		weight += received * int64(l.Item.Product.Weight/cent)
 	}
 	transport := Cents(weight*int64(22+h.rng.IntN(14))/100 + 900)
-	bill := h.bill("forwarder", "Inbound "+s.Ref, &s.Document, BillLine{h.service("FBA Inbound Transport"), 1, transport, transport})
-	for _, c := range s.cargo {
-		missing := s.Lines[c.line].Shipped - c.received
-		s.Lines[c.line].Received = c.received
-		c.item.plan.moving -= s.Lines[c.line].Shipped
-		for _, l := range c.lots {
-			if missing > 0 {
-				n := min(missing, l.quantity)
-				gone := l.split(n)
-				c.item.Losses = append(c.item.Losses, Loss{h.day, &s.Document, n, gone.value()})
-				missing -= n
-				if l.quantity == 0 {
-					continue
-				}
-			}
-			cost := share(transport, l.quantity, units)
-			transport -= cost
-			units -= l.quantity
-			l.costs = append(slices.Clip(l.costs), Cost{"FBA Inbound Transport", &bill.Document, cost})
-			h.put(c.item, s.To, l)
-		}
-	}
-	s.cargo = nil
+	h.bill("forwarder", "Inbound "+s.Ref, &s.Document, BillLine{h.service("FBA Inbound Transport"), 1, transport, transport})
+	h.must(h.post.arrive(s))
 }
 
 // assemble makes bundles at the hub from what lies there.
@@ -375,30 +337,10 @@ func (h *history) assemble() {
 			h.c.Assemblies = append(h.c.Assemblies, a)
 		}
 		a.Lines = append(a.Lines, AssemblyLine{k, want})
-		made := lot{batch: &a.Document, quantity: want}
-		for _, p := range k.parts {
-			for _, l := range h.stock(p.item, h.hub).take(h.day, want*p.quantity) {
-				for _, cost := range l.costs {
-					made.add(cost)
-				}
-			}
-		}
 		labour := Decimal(want) * Cents(65)
-		bill := h.bill("storage", "Kitting "+a.Ref, &a.Document, BillLine{h.service("Kitting Labour"), want, Cents(65), labour})
-		made.add(Cost{"Kitting Labour", &bill.Document, labour})
-		h.put(k.Item, h.hub, made)
+		h.bill("storage", "Kitting "+a.Ref, &a.Document, BillLine{h.service("Kitting Labour"), want, Cents(65), labour}).only = k.Item
+		h.must(h.post.assemble(a, len(a.Lines)-1))
 	}
-}
-
-// add merges a cost into the lot's.
-func (l *lot) add(c Cost) {
-	for i := range l.costs {
-		if l.costs[i].Kind == c.Kind && l.costs[i].Document == c.Document {
-			l.costs[i].Amount += c.Amount
-			return
-		}
-	}
-	l.costs = append(l.costs, c)
 }
 
 // demand is a noisy share of a week's sales.
@@ -420,18 +362,10 @@ func (h *history) sell(inv *Invoice, i *Item, want int64, price Decimal) {
 	if n <= 0 {
 		return
 	}
-	sale := Sale{Invoice: inv, Quantity: n, Revenue: Decimal(n) * price}
-	for _, l := range h.stock(i, inv.Warehouse).take(h.day, n) {
-		for _, c := range l.costs {
-			sale.COGS += c.Amount
-			sale.Parts = append(sale.Parts, Part{c.Kind, l.batch, c.Document, l.quantity, c.Amount})
-		}
-	}
-	i.Sales = append(i.Sales, sale)
-	inv.Revenue += sale.Revenue
-	inv.COGS += sale.COGS
-	inv.Total += sale.Revenue
-	inv.Lines = append(inv.Lines, InvoiceLine{i, h.service("Product Sales"), n, sale.Revenue})
+	line := InvoiceLine{i, h.service("Product Sales"), n, Decimal(n) * price}
+	h.must(h.post.sell(inv, line))
+	inv.Total += line.Amount
+	inv.Lines = append(inv.Lines, line)
 }
 
 func (h *history) close(inv *Invoice) {
@@ -525,12 +459,10 @@ func (h *history) adjust() {
 			value := s.lots[0].value()
 			line.Quantity = -units
 			line.Amount = -share(value, units, s.lots[0].quantity)
-			h.put(i, w, lot{batch: &a.Document, quantity: units, costs: []Cost{{"Adjustment", &a.Document, -line.Amount}}})
+			h.must(h.post.adjust(a, line))
 		} else {
-			for _, l := range s.take(h.day, units) {
-				line.Amount += l.value()
-			}
-			i.Losses = append(i.Losses, Loss{h.day, &a.Document, units, line.Amount})
+			h.must(h.post.adjust(a, line))
+			line.Amount = i.Losses[len(i.Losses)-1].Amount
 		}
 		a.Total += line.Amount
 		a.Lines = append(a.Lines, line)
@@ -561,45 +493,21 @@ func (h *history) overheads() {
 
 // finish makes the instalments and the advice from the final state.
 func (h *history) finish() {
+	h.c.index()
+	for s, cargo := range h.post.cargo {
+		s.cargo = cargo
+	}
 	for _, o := range h.c.Orders {
-		o.Payments = h.books.Instalments(o.Term, &o.Document, o.Total, map[string]Date{"date_order_placed": o.Placed, "date_order_received": o.Received, "date": o.Placed})
+		o.Payments = h.books.schedule(o.Term, &o.Document, o.Total, o.anchors(), nil)
 		h.settle(o.Payments)
 	}
 	for _, b := range h.c.Bills {
-		b.Payments = h.books.Instalments(b.Term, &b.Document, b.Total, map[string]Date{"date": b.Date})
+		b.Payments = h.books.schedule(b.Term, &b.Document, b.Total, b.anchors(), nil)
 		h.settle(b.Payments)
 	}
 	for _, i := range h.c.Items {
 		h.advise(i)
 	}
-}
-
-// Instalments applies a payment term to a document's total.
-func (b *Books) Instalments(t *PaymentTerm, doc *Document, total Decimal, dates map[string]Date) []*Payment {
-	if t == nil {
-		return nil
-	}
-	left := total
-	var out []*Payment
-	for k, in := range t.Instalments {
-		due := left
-		if k < len(t.Instalments)-1 {
-			due = share(total, int64(in.Percentage), 100)
-		}
-		left -= due
-		p := &Payment{ID: b.ids.take("payment"), Document: doc, Due: due, Description: fmt.Sprintf("%d%% balance", in.Percentage), Classification: "balance"}
-		switch {
-		case len(t.Instalments) == 1:
-			p.Description, p.Classification = "Full payment", "payment"
-		case k == 0:
-			p.Description, p.Classification = fmt.Sprintf("%d%% deposit", in.Percentage), "deposit"
-		}
-		if d := dates[in.Anchor]; d != 0 {
-			p.DueDate = d + Date(in.DaysOffset)
-		}
-		out = append(out, p)
-	}
-	return out
 }
 
 // settle pays what fell due.

@@ -101,7 +101,9 @@ var permissionKeys = []string{
 	"view:pages.catalog.inventory",
 	"edit:pages.catalog.inventory",
 	"view:pages.catalog.products",
+	"edit:pages.catalog.products",
 	"view:pages.catalog.listings",
+	"edit:pages.catalog.listings",
 	"view:pages.warehouses",
 	"view:pages.processes.inventory-orders",
 	"edit:pages.processes.inventory-orders",
@@ -112,8 +114,11 @@ var permissionKeys = []string{
 	"view:pages.processes.invoicing",
 	"edit:pages.processes.invoicing",
 	"view:pages.processes.assembly-orders",
+	"edit:pages.processes.assembly-orders",
 	"view:pages.processes.adjustments",
+	"edit:pages.processes.adjustments",
 	"view:pages.payments",
+	"edit:pages.payments",
 	"view:pages.reports",
 	"view:pages.reports.restock-plan",
 	"view:pages.settings.forecasts",
@@ -200,6 +205,7 @@ func (b *Books) open(seed *companySeed) *Company {
 	}
 	for _, m := range seed.markets {
 		c.Countries = append(c.Countries, m.country)
+		c.languages = append(c.languages, seed.locales[m.country])
 	}
 	for i, w := range seed.warehouse {
 		warehouse := &Warehouse{ID: b.ids.take("warehouse"), UUID: hexID("warehouse", seed.name, w.name), Name: w.name, Type: w.kind, Country: w.country, index: i}
@@ -289,7 +295,7 @@ func (b *Books) open(seed *companySeed) *Company {
 			ID: b.ids.take("item"), Company: c, Product: product, Listing: listing,
 			FNSKU: "X00" + letters(rng, 7), Country: m.country, Source: "amazon",
 			Created: b.Epoch.Time().Add(time.Duration(rng.IntN(9*60))*time.Minute).AddDate(0, 0, -90),
-			shelves: make([]shelf, len(c.Warehouses)),
+			Account: newAccount(c), Variation: product.Variation,
 		}
 		supplier := fmt.Sprint("supplier", p.supplier)
 		item.plan = plan{

@@ -1,6 +1,38 @@
 package ledger
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
+
+// Account is what the books know about one item's stock.
+type Account struct {
+	Receipts []Receipt
+	Sales    []Sale
+	Losses   []Loss
+
+	shelves []shelf // by warehouse index
+}
+
+func newAccount(c *Company) Account { return Account{shelves: make([]shelf, len(c.Warehouses))} }
+
+// clone copies what booking changes in place; the rest only grows.
+func (a *Account) clone() Account {
+	out := Account{slices.Clip(a.Receipts), slices.Clip(a.Sales), slices.Clip(a.Losses), slices.Clone(a.shelves)}
+	for i := range out.shelves {
+		s := &out.shelves[i]
+		s.lots, s.levels = slices.Clone(s.lots), slices.Clip(s.levels)
+	}
+	return out
+}
+
+// OnHand is how many units all warehouses hold.
+func (a *Account) OnHand() (units int64) {
+	for i := range a.shelves {
+		units += a.shelves[i].total
+	}
+	return units
+}
 
 // lot is units of one batch on a shelf, with what they have cost so far.
 type lot struct {

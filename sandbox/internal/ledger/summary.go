@@ -44,9 +44,9 @@ func Summarize(companies []*Company, countries []string, by Grouping, every Peri
 	}
 	index := make(map[key]int)
 	for _, c := range companies {
-		from := sort.Search(len(c.Invoices), func(i int) bool { return c.Invoices[i].Date >= start })
+		from := sort.Search(len(c.sales), func(i int) bool { return c.sales[i].Date >= start })
 		var periodStart, periodEnd Date // of the invoice before: they are in order
-		for _, inv := range c.Invoices[from:] {
+		for _, inv := range c.sales[from:] {
 			if inv.Date > end {
 				break
 			}

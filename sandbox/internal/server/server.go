@@ -21,6 +21,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/grant"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/journal"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/keys"
+	"github.com/neonpanel/mcp-gateway/sandbox/internal/ledger"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/listen"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/oauth"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/resource"
@@ -50,7 +51,7 @@ func New(s config.Settings, now func() time.Time, log *slog.Logger) (Handlers, e
 	// The keys and the books take longest: they are made side by side.
 	var (
 		ring     *keys.Ring
-		rest     http.Handler
+		books    *ledger.Books
 		verifier *access.Verifier
 		slow     errgroup.Group
 	)
@@ -59,7 +60,7 @@ func New(s config.Settings, now func() time.Time, log *slog.Logger) (Handlers, e
 		return err
 	})
 	slow.Go(func() (err error) {
-		rest, err = api.New(api.Options{Now: now, Verify: func(r *http.Request) (string, error) { return subject(r, verifier) }})
+		books, err = ledger.New(now())
 		return err
 	})
 	if err := slow.Wait(); err != nil {
@@ -102,6 +103,10 @@ func New(s config.Settings, now func() time.Time, log *slog.Logger) (Handlers, e
 		Issuer: s.Issuer, Scopes: s.Scopes, Keys: ring, Clients: clients, Grants: grants, Resources: resources,
 		Quirks: s.Quirks, Now: now, Log: log,
 	})
+	if err != nil {
+		return Handlers{}, err
+	}
+	rest, err := api.New(api.Options{Books: books, Now: now, Verify: func(r *http.Request) (string, error) { return subject(r, verifier) }})
 	if err != nil {
 		return Handlers{}, err
 	}
