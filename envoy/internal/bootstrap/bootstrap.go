@@ -31,6 +31,10 @@ type builder struct {
 // New builds the bootstrap. It is a pure function of the settings.
 func New(edge settings.Edge) (*bootstrapv3.Bootstrap, error) {
 	b := &builder{Edge: edge}
+	var names settings.UpstreamTLS
+	if edge.UpstreamTLS != nil {
+		names = *edge.UpstreamTLS
+	}
 	tree := &bootstrapv3.Bootstrap{
 		Node:  &corev3.Node{Id: edge.NodeID, Cluster: "neonpanel-mcp"},
 		Admin: b.admin(),
@@ -45,9 +49,9 @@ func New(edge settings.Edge) (*bootstrapv3.Bootstrap, error) {
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{
 			Listeners: []*listenerv3.Listener{b.listener()},
 			Clusters: []*clusterv3.Cluster{
-				b.cluster(authzCluster, edge.Authz, grpcUpstream),
-				b.cluster(discoveryCluster, edge.Discovery, httpUpstream),
-				b.cluster(backendCluster, edge.Backend, httpUpstream),
+				b.cluster(authzCluster, edge.Authz, names.Authz, grpcUpstream),
+				b.cluster(discoveryCluster, edge.Discovery, names.Authz, httpUpstream),
+				b.cluster(backendCluster, edge.Backend, names.Backend, httpUpstream),
 			},
 		},
 	}
@@ -103,8 +107,12 @@ func address(a settings.Address, mode uint32) *corev3.Address {
 	if a.Path != "" {
 		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: a.Path, Mode: mode}}}
 	}
+	host := a.Name
+	if host == "" {
+		host = a.IP.String()
+	}
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
-		Address:       a.IP.String(),
+		Address:       host,
 		PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: a.Port},
 		// [::] takes IPv4 clients too.
 		Ipv4Compat: a.IP.Is6() && a.IP.IsUnspecified(),

@@ -6,6 +6,8 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	dnscommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -34,7 +36,8 @@ const (
 	grpcUpstream protocol = true
 )
 
-func (b *builder) cluster(name string, at settings.Address, speaks protocol) *clusterv3.Cluster {
+// cluster is one upstream. san is the name in its certificate, where TLS is spoken.
+func (b *builder) cluster(name string, at settings.Address, san string, speaks protocol) *clusterv3.Cluster {
 	common := &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(upstreamIdle)}
 	explicit := &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig{}
 	if speaks == grpcUpstream {
@@ -53,7 +56,7 @@ func (b *builder) cluster(name string, at settings.Address, speaks protocol) *cl
 			HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
 		}
 	}
-	return &clusterv3.Cluster{
+	cluster := &clusterv3.Cluster{
 		Name:                          name,
 		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
 		ConnectTimeout:                durationpb.New(time.Second),
@@ -78,4 +81,21 @@ func (b *builder) cluster(name string, at settings.Address, speaks protocol) *cl
 			}),
 		},
 	}
+	if at.TCP() && b.UpstreamTLS != nil {
+		cluster.TransportSocket = b.upstreamTLS(san, speaks)
+		// A peer that vanishes from the network says no goodbye.
+		cluster.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
+			KeepaliveTime: u32(30), KeepaliveInterval: u32(10), KeepaliveProbes: u32(3),
+		}}
+	}
+	if at.Name != "" {
+		cluster.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
+			Name: "envoy.clusters.dns",
+			TypedConfig: b.pack(&dnsv3.DnsCluster{
+				DnsRefreshRate:  durationpb.New(5 * time.Second),
+				DnsLookupFamily: dnscommonv3.DnsLookupFamily_V4_PREFERRED,
+			}),
+		}}
+	}
+	return cluster
 }

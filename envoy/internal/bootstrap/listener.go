@@ -1,7 +1,6 @@
 package bootstrap
 
 import (
-	"path/filepath"
 	"time"
 
 	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
@@ -13,16 +12,11 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-
-	"github.com/neonpanel/mcp-gateway/envoy/internal/settings"
 )
 
 const (
@@ -30,8 +24,6 @@ const (
 
 	// authzTimeout is longer than authz's own deadlines, so that authz chooses the error.
 	authzTimeout = 2 * time.Second
-
-	certificateName = "edge"
 )
 
 func (b *builder) listener() *listenerv3.Listener {
@@ -48,50 +40,6 @@ func (b *builder) listener() *listenerv3.Listener {
 			}},
 		}},
 	}
-}
-
-func (b *builder) tls() *corev3.TransportSocket {
-	if b.TLS == nil {
-		return nil
-	}
-	return &corev3.TransportSocket{
-		Name: "envoy.transport_sockets.tls",
-		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: b.pack(&tlsv3.DownstreamTlsContext{
-			CommonTlsContext: &tlsv3.CommonTlsContext{
-				AlpnProtocols: []string{"h2", "http/1.1"},
-				TlsParams: &tlsv3.TlsParameters{
-					TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2,
-					TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
-				},
-				TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{
-					Name: certificateName,
-					SdsConfig: &corev3.ConfigSource{
-						ResourceApiVersion: corev3.ApiVersion_V3,
-						ConfigSourceSpecifier: &corev3.ConfigSource_PathConfigSource{
-							PathConfigSource: &corev3.PathConfigSource{Path: b.TLS.SDS},
-						},
-					},
-				}},
-			},
-		})},
-	}
-}
-
-// Certificate builds the resource file that names the certificate's files. Envoy re-reads them
-// when something is moved into or written in the certificate's directory.
-func Certificate(files settings.TLS) (proto.Message, error) {
-	file := func(path string) *corev3.DataSource {
-		return &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: path}}
-	}
-	secret, err := anypb.New(&tlsv3.Secret{
-		Name: certificateName,
-		Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
-			CertificateChain: file(files.Cert),
-			PrivateKey:       file(files.Key),
-			WatchedDirectory: &corev3.WatchedDirectory{Path: filepath.Dir(files.Cert), WatchModify: true},
-		}},
-	})
-	return &discoveryv3.DiscoveryResponse{Resources: []*anypb.Any{secret}}, err
 }
 
 func (b *builder) connectionManager() *hcmv3.HttpConnectionManager {

@@ -40,6 +40,8 @@ func TestRenderingsAreValid(t *testing.T) {
 	dir := t.TempDir()
 	certificate := settings.TLS{Cert: dir + "/cert.pem", Key: dir + "/key.pem", SDS: dir + "/tls.yaml"}
 	writeCertificate(t, certificate, 1)
+	upstream := settings.UpstreamTLS{Cert: certificate.Cert, Key: certificate.Key, CA: certificate.Cert, SDS: dir}
+	writeSecrets(t, settings.Edge{UpstreamTLS: &upstream})
 
 	for name, change := range map[string]func(*settings.Settings){
 		"defaults":           func(*settings.Settings) {},
@@ -59,9 +61,13 @@ func TestRenderingsAreValid(t *testing.T) {
 		"admin on a socket": func(s *settings.Settings) { s.Admin = "unix:" + dir + "/admin.sock" },
 		"admin on loopback": func(s *settings.Settings) { s.Admin = "127.0.0.1:19901" },
 		"upstreams on TCP":  func(s *settings.Settings) { s.Authz, s.Discovery, s.Backend = "127.0.0.1:1", "[::1]:2", "localhost:3" },
-		"behind proxies":    func(s *settings.Settings) { s.TrustedHops = "16" },
-		"smallest limits":   func(s *settings.Settings) { s.MaxBody, s.MaxConnections, s.MaxHeap = "1KiB", "16", "64MiB" },
-		"largest limits":    func(s *settings.Settings) { s.MaxBody, s.MaxConnections, s.MaxHeap = "1GiB", "1000000", "1024GiB" },
+		"upstreams elsewhere": func(s *settings.Settings) {
+			s.Authz, s.Discovery, s.Backend, s.AuthzSAN = "192.0.2.1:1", "[2001:db8::1]:2", "localhost.localdomain:3", "192.0.2.1"
+			s.UpstreamTLSCert, s.UpstreamTLSKey, s.UpstreamTLSCA, s.UpstreamTLSSDS = upstream.Cert, upstream.Key, upstream.CA, upstream.SDS
+		},
+		"behind proxies":  func(s *settings.Settings) { s.TrustedHops = "16" },
+		"smallest limits": func(s *settings.Settings) { s.MaxBody, s.MaxConnections, s.MaxHeap = "1KiB", "16", "64MiB" },
+		"largest limits":  func(s *settings.Settings) { s.MaxBody, s.MaxConnections, s.MaxHeap = "1GiB", "1000000", "1024GiB" },
 		"everything at the same time": func(s *settings.Settings) {
 			s.TLSCert, s.TLSKey, s.TLSSDS = certificate.Cert, certificate.Key, certificate.SDS
 			s.CORSOrigins, s.Hosts, s.Admin, s.TrustedHops = "https://a.example", "a.example", "unix:"+dir+"/a.sock", "2"
@@ -361,6 +367,24 @@ func TestEdgeWithTLSFollowsTheCertificate(t *testing.T) {
 	}
 }
 
+// writeSecrets does what the command does beside the bootstrap.
+func writeSecrets(t *testing.T, edge settings.Edge) {
+	t.Helper()
+	secrets, err := bootstrap.Secrets(edge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, resource := range secrets {
+		text, err := yamlpb.Marshal(resource)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // writeCertificate makes a certificate for mcp.example.com. The first time it writes the resource
 // file too; then it replaces the pair: number 2 by renaming, as most tools do, number 3 in place.
 func writeCertificate(t *testing.T, files settings.TLS, serial int64) *x509.Certificate {
@@ -398,17 +422,7 @@ func writeCertificate(t *testing.T, files settings.TLS, serial int64) *x509.Cert
 		}
 	}
 	if serial == 1 {
-		resource, err := bootstrap.Certificate(files)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := yamlpb.Marshal(resource)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(files.SDS, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeSecrets(t, settings.Edge{TLS: &files})
 	}
 	certificate, err := x509.ParseCertificate(der)
 	if err != nil {

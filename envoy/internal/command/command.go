@@ -44,10 +44,8 @@ func (c *Render) Run(stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if edge.TLS != nil {
-		if err := writeCertificate(*edge.TLS); err != nil {
-			return fmt.Errorf("EDGE_TLS_SDS: %w", err)
-		}
+	if err := writeSecrets(edge); err != nil {
+		return fmt.Errorf("EDGE_TLS_SDS, EDGE_UPSTREAM_TLS_SDS: %w", err)
 	}
 	text = append([]byte(header), text...)
 	if c.Output == "-" {
@@ -57,16 +55,21 @@ func (c *Render) Run(stdout io.Writer) error {
 	return writeFile(c.Output, text)
 }
 
-func writeCertificate(files settings.TLS) error {
-	resource, err := bootstrap.Certificate(files)
+func writeSecrets(edge settings.Edge) error {
+	files, err := bootstrap.Secrets(edge)
 	if err != nil {
 		return err
 	}
-	text, err := yamlpb.Marshal(resource)
-	if err != nil {
-		return err
+	for path, resource := range files {
+		text, err := yamlpb.Marshal(resource)
+		if err != nil {
+			return err
+		}
+		if err := writeFile(path, text); err != nil {
+			return err
+		}
 	}
-	return writeFile(files.SDS, text)
+	return nil
 }
 
 // writeFile replaces the file in one step, for Envoy may be reading it. It holds no secret.

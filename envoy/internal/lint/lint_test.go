@@ -27,13 +27,17 @@ import (
 	"github.com/neonpanel/mcp-gateway/envoy/internal/settings"
 )
 
-func sound(t *testing.T) *bootstrapv3.Bootstrap {
+func sound(t *testing.T, change ...func(*settings.Settings)) *bootstrapv3.Bootstrap {
 	t.Helper()
-	edge, err := settings.Settings{
+	s := settings.Settings{
 		PublicURL: "https://mcp.example.com", Listen: "0.0.0.0:8443", CORSOrigins: "*", TrustedHops: "0", MaxBody: "4MiB", MaxConnections: "100",
 		MaxHeap: "1GiB", Authz: "unix:/a", Discovery: "unix:/d", Backend: "unix:/b", Admin: "unix:/admin", NodeID: "x",
 		TLSCert: "/c.pem", TLSKey: "/k.pem", TLSSDS: "/sds.yaml",
-	}.Parse()
+	}
+	for _, c := range change {
+		c(&s)
+	}
+	edge, err := s.Parse()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,10 +48,19 @@ func sound(t *testing.T) *bootstrapv3.Bootstrap {
 	return b
 }
 
+// remoteUpstreams are elsewhere, and reached over TLS.
+func remoteUpstreams(s *settings.Settings) {
+	s.Authz, s.Discovery, s.Backend = "10.0.0.1:1", "10.0.0.1:2", "mcpbackend.internal:3"
+	s.UpstreamTLSCert, s.UpstreamTLSKey, s.UpstreamTLSCA, s.UpstreamTLSSDS, s.AuthzSAN = "/uc.pem", "/uk.pem", "/ca.pem", "/sds", "spiffe://example.org/authz"
+}
+
 func TestOurOwnIsSound(t *testing.T) {
 	t.Parallel()
 	if err := lint.Check(sound(t)); err != nil {
 		t.Error(err)
+	}
+	if err := lint.Check(sound(t, remoteUpstreams)); err != nil {
+		t.Errorf("with TLS to the upstreams: %v", err)
 	}
 }
 
@@ -110,26 +123,49 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 		}
 	}
 
+	elsewhere := func(change func(*corev3.TransportSocket)) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return func(t *testing.T, b *bootstrapv3.Bootstrap) {
+			proto.Reset(b)
+			proto.Merge(b, sound(t, remoteUpstreams))
+			change(b.StaticResources.Clusters[2].TransportSocket)
+		}
+	}
+	upstream := func(change func(*tlsv3.UpstreamTlsContext)) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return elsewhere(func(s *corev3.TransportSocket) { edit(t, s.GetTypedConfig(), &tlsv3.UpstreamTlsContext{}, change) })
+	}
 	type breach struct {
 		rule   string
 		change func(*testing.T, *bootstrapv3.Bootstrap)
 	}
 	covered := map[string]bool{"schema": true, "deprecated": true}
 	for name, c := range map[string]breach{
-		"no such cluster":           {"clusters-exist", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.StaticResources.Clusters[2].Name = "backend" }},
-		"no such cluster for authz": {"clusters-exist", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.StaticResources.Clusters[0].Name = "authn" }},
-		"remote upstream":           {"upstreams-local", func(_ *testing.T, b *bootstrapv3.Bootstrap) { firstEndpoint(b).Address = remote }},
-		"remote admin":              {"admin-local", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.Admin.Address = remote }},
-		"whole admin":               {"admin-local", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.Admin.AllowPaths = nil }},
-		"router not last":           {"router-last", swap(2, 3)},
-		"no router":                 {"router-last", without(3)},
-		"no cors":                   {"cors-first", without(0)},
-		"cors behind authz":         {"cors-first", swap(0, 2)},
-		"cors disabled":             {"cors-first", hcm(func(m manager) { m.HttpFilters[0].Disabled = true })},
-		"no body limit":             {"body-limit", without(1)},
-		"body limit behind authz":   {"body-limit", swap(1, 2)},
-		"no authz":                  {"authz-present", without(2)},
-		"authz disabled":            {"authz-present", hcm(func(m manager) { m.HttpFilters[2].Disabled = true })},
+		"no such cluster":                {"clusters-exist", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.StaticResources.Clusters[2].Name = "backend" }},
+		"no such cluster for authz":      {"clusters-exist", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.StaticResources.Clusters[0].Name = "authn" }},
+		"remote upstream":                {"upstreams-local", func(_ *testing.T, b *bootstrapv3.Bootstrap) { firstEndpoint(b).Address = remote }},
+		"remote upstream without TLS":    {"upstreams-local", elsewhere(func(s *corev3.TransportSocket) { proto.Reset(s) })},
+		"no certificate for an upstream": {"upstreams-local", upstream(func(c *tlsv3.UpstreamTlsContext) { c.CommonTlsContext.TlsCertificateSdsSecretConfigs = nil })},
+		"an upstream of any name": {"upstreams-verified", upstream(func(c *tlsv3.UpstreamTlsContext) {
+			c.CommonTlsContext.GetCombinedValidationContext().DefaultValidationContext.MatchTypedSubjectAltNames = nil
+		})},
+		"an upstream of any authority": {"upstreams-verified", upstream(func(c *tlsv3.UpstreamTlsContext) { c.CommonTlsContext.ValidationContextType = nil })},
+		"an upstream that nobody verifies": {"upstreams-verified", upstream(func(c *tlsv3.UpstreamTlsContext) {
+			c.CommonTlsContext.GetCombinedValidationContext().DefaultValidationContext.TrustChainVerification = tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED
+		})},
+		"an upstream by another transport": {"upstreams-verified", elsewhere(func(s *corev3.TransportSocket) {
+			s.GetTypedConfig().TypeUrl = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+		})},
+		"old TLS to an upstream":  {"tls-minimum", upstream(func(c *tlsv3.UpstreamTlsContext) { c.CommonTlsContext.TlsParams = nil })},
+		"remote admin":            {"admin-local", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.Admin.Address = remote }},
+		"whole admin":             {"admin-local", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.Admin.AllowPaths = nil }},
+		"router not last":         {"router-last", swap(2, 3)},
+		"no router":               {"router-last", without(3)},
+		"no cors":                 {"cors-first", without(0)},
+		"cors behind authz":       {"cors-first", swap(0, 2)},
+		"cors disabled":           {"cors-first", hcm(func(m manager) { m.HttpFilters[0].Disabled = true })},
+		"no body limit":           {"body-limit", without(1)},
+		"body limit behind authz": {"body-limit", swap(1, 2)},
+		"no authz":                {"authz-present", without(2)},
+		"authz disabled":          {"authz-present", hcm(func(m manager) { m.HttpFilters[2].Disabled = true })},
 		"routes from elsewhere": {"authz-present", hcm(func(m manager) {
 			m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}}}, RouteConfigName: "x"}}
 		})},

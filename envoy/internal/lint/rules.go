@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
@@ -20,7 +21,8 @@ import (
 func Rules() []Rule {
 	return []Rule{
 		{"clusters-exist", "a route or authz that names no cluster answers 503 for ever", clustersExist},
-		{"upstreams-local", "who reaches an upstream past Envoy can invent identity headers", upstreamsLocal},
+		{"upstreams-local", "who reaches an upstream past Envoy can invent identity headers; elsewhere than on this machine it must ask for Envoy's certificate", upstreamsLocal},
+		{"upstreams-verified", "TLS to an upstream whose name is not checked is TLS to anybody", upstreamsVerified},
 		{"admin-local", "the admin interface has no login", adminLocal},
 		{"router-last", "a filter behind the router never runs", routerLast},
 		{"cors-first", "a browser cannot read a refusal made before CORS headers are added", corsFirst},
@@ -67,12 +69,48 @@ func upstreamsLocal(r *reader, report report) {
 	for _, c := range r.GetStaticResources().GetClusters() {
 		for _, locality := range c.GetLoadAssignment().GetEndpoints() {
 			for _, e := range locality.GetLbEndpoints() {
-				if !local(e.GetEndpoint().GetAddress()) {
-					report("clusters "+c.GetName(), "use a unix socket or a loopback address")
+				if local(e.GetEndpoint().GetAddress()) {
+					continue
+				}
+				if common := upstreamTLS(c); common == nil || len(common.GetTlsCertificateSdsSecretConfigs())+len(common.GetTlsCertificates()) == 0 {
+					report("clusters "+c.GetName(), "use a unix socket or a loopback address, or TLS with a certificate of Envoy's own")
 				}
 			}
 		}
 	}
+}
+
+func upstreamsVerified(r *reader, report report) {
+	for _, c := range r.GetStaticResources().GetClusters() {
+		common := upstreamTLS(c)
+		if common == nil {
+			if c.GetTransportSocket() != nil || len(c.GetTransportSocketMatches()) > 0 {
+				report("clusters "+c.GetName(), "its transport socket is not TLS, or chosen by matches")
+			}
+			continue
+		}
+		combined := common.GetCombinedValidationContext()
+		names, authorities := common.GetValidationContext(), common.GetValidationContext().GetTrustedCa() != nil
+		if combined != nil {
+			names, authorities = combined.GetDefaultValidationContext(), combined.GetValidationContextSdsSecretConfig() != nil || combined.GetDefaultValidationContext().GetTrustedCa() != nil
+		}
+		if !authorities || len(names.GetMatchTypedSubjectAltNames()) == 0 {
+			report("clusters "+c.GetName(), "tls: set the trusted authorities and match_typed_subject_alt_names")
+		}
+		if names.GetTrustChainVerification() != tlsv3.CertificateValidationContext_VERIFY_TRUST_CHAIN || names.GetAllowExpiredCertificate() {
+			report("clusters "+c.GetName(), "tls: remove trust_chain_verification and allow_expired_certificate")
+		}
+	}
+}
+
+// upstreamTLS is how a cluster speaks TLS, or nil.
+func upstreamTLS(c *clusterv3.Cluster) *tlsv3.CommonTlsContext {
+	packed := c.GetTransportSocket().GetTypedConfig()
+	if packed == nil {
+		return nil
+	}
+	context, _ := unpack(packed).(*tlsv3.UpstreamTlsContext)
+	return context.GetCommonTlsContext()
 }
 
 func adminLocal(r *reader, report report) {
@@ -408,6 +446,11 @@ func tlsMinimum(r *reader, report report) {
 			if context.GetCommonTlsContext().GetTlsParams().GetTlsMinimumProtocolVersion() < tlsv3.TlsParameters_TLSv1_2 {
 				report(fmt.Sprintf("listeners[%d]", i), "set tls_minimum_protocol_version to TLSv1_2 or TLSv1_3")
 			}
+		}
+	}
+	for _, c := range r.GetStaticResources().GetClusters() {
+		if common := upstreamTLS(c); common != nil && common.GetTlsParams().GetTlsMinimumProtocolVersion() < tlsv3.TlsParameters_TLSv1_2 {
+			report("clusters "+c.GetName(), "set tls_minimum_protocol_version to TLSv1_2 or TLSv1_3")
 		}
 	}
 }

@@ -4,6 +4,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"path/filepath"
@@ -30,10 +31,17 @@ type Settings struct {
 	MaxConnections string `name:"edge-max-connections" env:"EDGE_MAX_CONNECTIONS" default:"10000" placeholder:"N" help:"Client connections, and open requests to each upstream (${default}). An open stream holds one of each and two file descriptors."`
 	MaxHeap        string `name:"edge-max-heap" env:"EDGE_MAX_HEAP" default:"1GiB" placeholder:"SIZE" help:"Memory at which Envoy stops accepting requests (${default}); set it below the container's limit."`
 
-	Authz     string `name:"edge-authz" env:"EDGE_AUTHZ" default:"unix:/run/neonpanel/authz/authz.sock" placeholder:"ADDRESS" help:"authz's gRPC service (${default}). Addresses are unix:/path or a loopback IP:PORT."`
+	Authz     string `name:"edge-authz" env:"EDGE_AUTHZ" default:"unix:/run/neonpanel/authz/authz.sock" placeholder:"ADDRESS" help:"authz's gRPC service (${default}). Addresses are unix:/path or a loopback IP:PORT; with TLS to the upstreams also any other IP:PORT or NAME:PORT."`
 	Discovery string `name:"edge-discovery" env:"EDGE_DISCOVERY" default:"unix:/run/neonpanel/authz/discovery.sock" placeholder:"ADDRESS" help:"authz's OAuth documents (${default})."`
 	Backend   string `name:"edge-backend" env:"EDGE_BACKEND" default:"unix:/run/neonpanel/mcpbackend/mcpbackend.sock" placeholder:"ADDRESS" help:"mcpbackend (${default})."`
 	Admin     string `name:"edge-admin" env:"EDGE_ADMIN" placeholder:"ADDRESS" help:"Envoy's admin interface, limited to readiness, statistics and draining; empty is off."`
+
+	UpstreamTLSCert string `name:"edge-upstream-tls-cert" env:"EDGE_UPSTREAM_TLS_CERT" placeholder:"FILE" help:"Certificate chain in PEM that Envoy shows to the three upstreams. With it, the key and the authorities, Envoy speaks TLS (1.2 or 1.3) to every one of them that is not a socket; Envoy re-reads the three files when they change."`
+	UpstreamTLSKey  string `name:"edge-upstream-tls-key" env:"EDGE_UPSTREAM_TLS_KEY" placeholder:"FILE" help:"Its private key in PEM."`
+	UpstreamTLSCA   string `name:"edge-upstream-tls-ca" env:"EDGE_UPSTREAM_TLS_CA" placeholder:"FILE" help:"Certificate authorities in PEM that the upstreams' certificates must come from."`
+	UpstreamTLSSDS  string `name:"edge-upstream-tls-sds" env:"EDGE_UPSTREAM_TLS_SDS" default:"/run/neonpanel/envoy" placeholder:"DIR" help:"With TLS to the upstreams, the directory into which render writes the two files through which Envoy watches the other three (${default})."`
+	AuthzSAN        string `name:"edge-authz-san" env:"EDGE_AUTHZ_SAN" placeholder:"NAME" help:"The name in authz's certificate: DNS name, IP address or URI such as spiffe://…. The host of --edge-authz, if that is a name, unless given."`
+	BackendSAN      string `name:"edge-backend-san" env:"EDGE_BACKEND_SAN" placeholder:"NAME" help:"The name in mcpbackend's certificate, likewise."`
 
 	NodeID string `name:"edge-node-id" env:"EDGE_NODE_ID" default:"neonpanel-mcp-edge" placeholder:"NAME" help:"Envoy's node id, in its statistics and traces (${default})."`
 }
@@ -55,26 +63,43 @@ type Edge struct {
 	MaxHeap        uint64
 
 	Authz, Discovery, Backend Address
-	Admin                     *Address // nil: off
+	UpstreamTLS               *UpstreamTLS // nil: plain, to what is local
+	Admin                     *Address     // nil: off
 	NodeID                    string
 }
 
 // TLS names the certificate files and the SDS resource file that makes Envoy watch them.
 type TLS struct{ Cert, Key, SDS string }
 
-// Address is a unix socket (Path) or an IP address and port.
+// UpstreamTLS is what Envoy shows to its upstreams and expects of them.
+type UpstreamTLS struct {
+	Cert, Key, CA string
+	SDS           string // a directory
+	// Authz and Backend are names that the upstream's certificate must hold.
+	Authz, Backend string
+}
+
+// Address is a unix socket (Path), or an IP address or a DNS name and a port.
 type Address struct {
 	Path string
 	IP   netip.Addr
+	Name string
 	Port uint32
 }
+
+// TCP is true of every address but that of a socket.
+func (a Address) TCP() bool { return a.Path == "" }
+
+// Local is true when the address stays on this machine, or in this pod.
+func (a Address) Local() bool { return !a.TCP() || a.IP.Unmap().IsLoopback() }
 
 // loopbackHosts count as one: whoever may use one of them may use all.
 var loopbackHosts = []string{"localhost", "127.0.0.1", "[::1]"}
 
 var (
-	hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*$`)
-	nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`)
+	hostName  = regexp.MustCompile(`^[a-z0-9]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*$`)
+	hasLetter = regexp.MustCompile(`[a-z]`)
+	nodeName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`)
 )
 
 // faults collects what is wrong, each with the setting's name.
@@ -101,12 +126,15 @@ func (s Settings) Parse() (Edge, error) {
 	e.MaxBody = parseSize(&f, "EDGE_MAX_BODY", s.MaxBody, 1<<10, 1<<30)
 	e.MaxHeap = parseSize(&f, "EDGE_MAX_HEAP", s.MaxHeap, 64<<20, 1<<40)
 
-	e.Authz = parseUpstream(&f, "EDGE_AUTHZ", s.Authz)
-	e.Discovery = parseUpstream(&f, "EDGE_DISCOVERY", s.Discovery)
-	e.Backend = parseUpstream(&f, "EDGE_BACKEND", s.Backend)
+	e.Authz = parseAddress(&f, "EDGE_AUTHZ", s.Authz)
+	e.Discovery = parseAddress(&f, "EDGE_DISCOVERY", s.Discovery)
+	e.Backend = parseAddress(&f, "EDGE_BACKEND", s.Backend)
+	e.UpstreamTLS = parseUpstreamTLS(&f, s, e)
 	if s.Admin != "" {
-		admin := parseUpstream(&f, "EDGE_ADMIN", s.Admin)
-		e.Admin = &admin
+		admin := parseAddress(&f, "EDGE_ADMIN", s.Admin)
+		if e.Admin = &admin; !admin.Local() {
+			f.add("EDGE_ADMIN", "%q is not loopback; use a unix socket, or 127.0.0.1", s.Admin)
+		}
 	}
 	if e.NodeID = s.NodeID; !nodeName.MatchString(s.NodeID) {
 		f.add("EDGE_NODE_ID", "%q is not a plain name of letters, digits and . _ : / -", s.NodeID)
@@ -235,9 +263,9 @@ func parseListen(f *faults, value string) Address {
 	return Address{IP: ip, Port: port}
 }
 
-// parseUpstream accepts what cannot leave the machine: whoever reached an upstream past Envoy
-// could send identity headers of its own.
-func parseUpstream(f *faults, setting, value string) Address {
+// parseAddress accepts a socket, an IP address and port, or a DNS name and port. What is faulty
+// comes back as the zero value, which is nobody's address.
+func parseAddress(f *faults, setting, value string) Address {
 	if path, ok := strings.CutPrefix(value, "unix:"); ok {
 		switch {
 		case !filepath.IsAbs(path) || filepath.Clean(path) != path:
@@ -247,14 +275,18 @@ func parseUpstream(f *faults, setting, value string) Address {
 		}
 		return Address{Path: path}
 	}
-	ip, port, ok := parseIPPort(value, 1)
-	switch {
-	case !ok:
-		f.add(setting, "%q is neither unix:/path nor an IP address and port such as 127.0.0.1:9001", value)
-	case !ip.IsLoopback():
-		f.add(setting, "%q is not loopback; use a unix socket, or 127.0.0.1", value)
+	if ip, port, ok := parseIPPort(value, 1); ok {
+		return Address{IP: ip, Port: port}
 	}
-	return Address{IP: ip, Port: port}
+	if host, port, err := net.SplitHostPort(value); err == nil {
+		n, err := strconv.ParseUint(port, 10, 16)
+		// Of digits and dots alone it would be an IP address, and it is none.
+		if name, ok := canonicalHost(host); ok && err == nil && n > 0 && hasLetter.MatchString(name) && !strings.HasPrefix(name, "[") {
+			return Address{Name: name, Port: uint32(n)}
+		}
+	}
+	f.add(setting, "%q is neither unix:/path nor an address and port such as 127.0.0.1:9001", value)
+	return Address{Path: value}
 }
 
 func parseIPPort(value string, minPort uint64) (netip.Addr, uint32, bool) {

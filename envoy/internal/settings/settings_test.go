@@ -90,6 +90,23 @@ func TestAccepted(t *testing.T) {
 			map[string]string{"EDGE_BACKEND": "localhost:9001"},
 			func(e settings.Edge) any { return e.Backend }, settings.Address{IP: netip.MustParseAddr("127.0.0.1"), Port: 9001},
 		},
+		"TLS to upstreams elsewhere": {
+			upstreamTLS("EDGE_AUTHZ", "10.0.0.1:9000", "EDGE_DISCOVERY", "[2001:db8::1]:9001", "EDGE_BACKEND", "MCPbackend.internal.:9002", "EDGE_AUTHZ_SAN", "spiffe://example.org/authz"),
+			func(e settings.Edge) any { return []any{*e.UpstreamTLS, e.Authz, e.Discovery, e.Backend} },
+			[]any{
+				settings.UpstreamTLS{Cert: "/c.pem", Key: "/k.pem", CA: "/ca.pem", SDS: "/run/neonpanel/envoy", Authz: "spiffe://example.org/authz", Backend: "mcpbackend.internal"},
+				settings.Address{IP: netip.MustParseAddr("10.0.0.1"), Port: 9000}, settings.Address{IP: netip.MustParseAddr("2001:db8::1"), Port: 9001},
+				settings.Address{Name: "mcpbackend.internal", Port: 9002},
+			},
+		},
+		"TLS to an upstream on loopback": {
+			upstreamTLS("EDGE_BACKEND", "127.0.0.1:9002", "EDGE_BACKEND_SAN", "192.0.2.1"),
+			func(e settings.Edge) any { return []any{e.UpstreamTLS.Backend, e.UpstreamTLS.Authz} }, []any{"192.0.2.1", ""},
+		},
+		"the name of the documents' host is authz's": {
+			upstreamTLS("EDGE_DISCOVERY", "authz.internal:9001"),
+			func(e settings.Edge) any { return e.UpstreamTLS.Authz }, "authz.internal",
+		},
 		"sizes": {
 			map[string]string{"EDGE_MAX_BODY": "512KiB"},
 			func(e settings.Edge) any { return e.MaxBody }, uint64(512 << 10),
@@ -191,6 +208,50 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	}
 }
 
+// upstreamTLS is an environment with TLS to the upstreams, and more.
+func upstreamTLS(more ...string) map[string]string {
+	env := map[string]string{"EDGE_UPSTREAM_TLS_CERT": "/c.pem", "EDGE_UPSTREAM_TLS_KEY": "/k.pem", "EDGE_UPSTREAM_TLS_CA": "/ca.pem"}
+	for i := 0; i < len(more); i += 2 {
+		env[more[i]] = more[i+1]
+	}
+	return env
+}
+
+func TestUpstreamTLSIsWholeOrRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  map[string]string
+		says []string
+	}{
+		"a certificate alone": {map[string]string{"EDGE_UPSTREAM_TLS_CERT": "/c.pem"}, []string{"EDGE_UPSTREAM_TLS_KEY", "EDGE_UPSTREAM_TLS_CA"}},
+		"authorities alone":   {map[string]string{"EDGE_UPSTREAM_TLS_CA": "/ca.pem"}, []string{"EDGE_UPSTREAM_TLS_CERT", "EDGE_UPSTREAM_TLS_KEY"}},
+		"relative paths":      {upstreamTLS("EDGE_UPSTREAM_TLS_CA", "ca.pem", "EDGE_UPSTREAM_TLS_SDS", "sds"), []string{"EDGE_UPSTREAM_TLS_CA", "EDGE_UPSTREAM_TLS_SDS"}},
+		"no names":            {upstreamTLS("EDGE_DISCOVERY", "127.0.0.1:1", "EDGE_BACKEND", "10.0.0.1:1"), []string{"EDGE_AUTHZ_SAN", "EDGE_BACKEND_SAN"}},
+		"names that are none": {upstreamTLS("EDGE_AUTHZ_SAN", "*.internal", "EDGE_BACKEND_SAN", "a b"), []string{"EDGE_AUTHZ_SAN", "EDGE_BACKEND_SAN"}},
+		"names without TLS":   {map[string]string{"EDGE_AUTHZ_SAN": "authz", "EDGE_BACKEND_SAN": "mcpbackend"}, []string{"EDGE_AUTHZ_SAN", "EDGE_BACKEND_SAN"}},
+		"elsewhere without TLS": {map[string]string{"EDGE_AUTHZ": "10.0.0.1:1", "EDGE_DISCOVERY": "authz.internal:1", "EDGE_BACKEND": "[::]:1"},
+			[]string{"EDGE_AUTHZ", "EDGE_DISCOVERY", "EDGE_BACKEND"}},
+		"addresses that are none": {upstreamTLS("EDGE_AUTHZ", "1.2.3:1", "EDGE_DISCOVERY", "a b:1", "EDGE_BACKEND", "mcpbackend.internal:0"),
+			[]string{"EDGE_AUTHZ", "EDGE_DISCOVERY", "EDGE_BACKEND"}},
+		"an admin elsewhere": {upstreamTLS("EDGE_ADMIN", "admin.internal:9901"), []string{"EDGE_ADMIN"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.env["PUBLIC_URL"] = "https://mcp.example.com"
+			_, err := parse(t, c.env)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			var named []string
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				setting, _, _ := strings.Cut(line, ": ")
+				named = append(named, setting)
+			}
+			if !reflect.DeepEqual(named, c.says) {
+				t.Errorf("faults of %q, want %q:\n%v", named, c.says, err)
+			}
+		})
+	}
+}
+
 // FuzzParse: no value panics, and what is accepted cannot break out of the YAML or name a remote upstream.
 func FuzzParse(f *testing.F) {
 	f.Add("https://mcp.example.com", "0.0.0.0:8080", "a.example", "*", "4MiB", "unix:/run/x.sock")
@@ -204,8 +265,12 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if edge.Backend.Path == "" && !edge.Backend.IP.IsLoopback() {
+		if !edge.Backend.Local() || edge.Backend.Path == "" && !edge.Backend.IP.IsLoopback() {
 			t.Errorf("remote upstream %v", edge.Backend)
+		}
+		s.UpstreamTLSCert, s.UpstreamTLSKey, s.UpstreamTLSCA, s.UpstreamTLSSDS, s.AuthzSAN, s.BackendSAN = "/c", "/k", "/ca", "/sds", hosts, hosts
+		if edge, err = s.Parse(); err == nil && strings.ContainsAny(edge.UpstreamTLS.Backend+edge.Backend.Name, " \t\r\n\"'*") {
+			t.Errorf("%q, %q were accepted", edge.UpstreamTLS.Backend, edge.Backend.Name)
 		}
 		for _, text := range append(append([]string{edge.PublicURL}, edge.Hosts...), edge.Origins...) {
 			if strings.ContainsAny(text, " \t\r\n\"'%*") || text == "" {
