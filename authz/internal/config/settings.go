@@ -21,7 +21,7 @@ type Settings struct {
 	TLSCert         string `name:"authz-tls-cert" env:"AUTHZ_TLS_CERT" group:"Listeners" help:"PEM file of the certificate chain for listeners on TCP. With it they speak TLS, 1.2 or 1.3, and let in only peers with a certificate of AUTHZ_TLS_CLIENT_CA; sockets and the local operations listener do not change. The three files are read again when they change."`
 	TLSKey          string `name:"authz-tls-key" env:"AUTHZ_TLS_KEY" group:"Listeners" help:"PEM file of its private key."`
 	TLSClientCA     string `name:"authz-tls-client-ca" env:"AUTHZ_TLS_CLIENT_CA" group:"Listeners" help:"PEM file of the certificate authorities of the peers."`
-	TLSClientSANs   string `name:"authz-tls-client-sans" env:"AUTHZ_TLS_CLIENT_SANS" group:"Listeners" help:"Names (DNS name, IP address or URI such as spiffe://…), comma-separated, of which a peer's certificate must hold one. Without any, every certificate of those authorities lets its owner in."`
+	TLSClientSANs   string `name:"authz-tls-client-sans" env:"AUTHZ_TLS_CLIENT_SANS" group:"Listeners" help:"Names (DNS name, IP address or URI such as spiffe://…), comma-separated, of which a peer's certificate must hold one; not for operations. Without any, every certificate of those authorities lets its owner in."`
 
 	TokenMode          string `name:"authz-token-mode" env:"AUTHZ_TOKEN_MODE" default:"auto" group:"Tokens" help:"auto, jwt or opaque."`
 	Algorithms         string `name:"authz-algorithms" env:"AUTHZ_ALGORITHMS" default:"RS256" group:"Tokens" help:"Signature algorithms accepted, comma-separated. Empty means the default."`

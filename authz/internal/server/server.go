@@ -80,7 +80,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	}
 	if o.protected(o.Listen, false) {
-		settings = append(settings, grpc.Creds(credentials.NewTLS(o.TLS.Config("h2"))))
+		settings = append(settings, grpc.Creds(credentials.NewTLS(o.TLS.Config(mtls.Named, "h2"))))
 	}
 	s.grpc = grpc.NewServer(settings...)
 	o.Check.Register(s.grpc)
@@ -99,7 +99,11 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	openHTTP := func(setting string, at listen.Address, operations bool) net.Listener {
 		l := open(setting, at)
 		if l != nil && o.protected(at, operations) {
-			l = tls.NewListener(l, o.TLS.Config("http/1.1"))
+			who := mtls.Named
+			if operations {
+				who = mtls.Certified
+			}
+			l = tls.NewListener(l, o.TLS.Config(who, "http/1.1"))
 		}
 		return l
 	}

@@ -24,8 +24,8 @@ type Options struct {
 	Cert, Key string
 	// ClientCA are the authorities that a peer's certificate must come from.
 	ClientCA string
-	// ClientSANs are names, of which a peer's certificate must hold one: DNS
-	// names, IP addresses or URIs. Without any, every certificate will do.
+	// ClientSANs are names, of which the certificate of a [Named] peer must hold
+	// one: DNS names, IP addresses or URIs. Without any, every certificate will do.
 	ClientSANs []string
 }
 
@@ -152,20 +152,33 @@ func New(o Options, now func() time.Time, log *slog.Logger) (*Authority, error) 
 	if err := faults.err(); err != nil {
 		return nil, fmt.Errorf("the TLS files: %w", err)
 	}
-	config.VerifyConnection = a.verifyPeer
 	a.config, a.seen = config, read.digest()
 	return a, nil
 }
 
+// Peers are whom a listener lets in.
+type Peers bool
+
+const (
+	// Named are the peers with a certificate that holds one of the names.
+	Named Peers = false
+	// Certified are all with a certificate of the authorities: for a listener
+	// that does not believe what its peers say.
+	Certified Peers = true
+)
+
 // Config is for a listener that speaks the application protocols (ALPN, RFC
 // 7301).
-func (a *Authority) Config(protocols ...string) *tls.Config {
+func (a *Authority) Config(who Peers, protocols ...string) *tls.Config {
 	return &tls.Config{
 		NextProtos: protocols,
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			config := a.current().Clone()
 			config.NextProtos = protocols
+			if who == Named {
+				config.VerifyConnection = a.verifyName
+			}
 			return config, nil
 		},
 	}
@@ -191,14 +204,13 @@ func (a *Authority) current() *tls.Config {
 		a.log.Error("the new TLS files are not good: the old ones stay in force", "error", err.Error())
 		return a.config
 	}
-	config.VerifyConnection = a.verifyPeer
 	a.config = config
 	a.log.Info("new TLS files are in force", "certificate_expires", config.Certificates[0].Leaf.NotAfter.UTC().Format(time.RFC3339))
 	return config
 }
 
-// verifyPeer runs after the chain was verified.
-func (a *Authority) verifyPeer(state tls.ConnectionState) error {
+// verifyName runs after the chain was verified.
+func (a *Authority) verifyName(state tls.ConnectionState) error {
 	if len(a.options.ClientSANs) == 0 || slices.ContainsFunc(a.options.ClientSANs, func(name string) bool { return holds(state.PeerCertificates[0], name) }) {
 		return nil
 	}

@@ -47,6 +47,11 @@ func newSite(t *testing.T, sans ...string) *site {
 // whom the client met.
 func (s *site) connect(t *testing.T, client *tls.Config) (served error, peer *x509.Certificate) {
 	t.Helper()
+	return s.connectTo(t, mtls.Named, client)
+}
+
+func (s *site) connectTo(t *testing.T, who mtls.Peers, client *tls.Config) (served error, peer *x509.Certificate) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +72,7 @@ func (s *site) connect(t *testing.T, client *tls.Config) (served error, peer *x5
 			return
 		}
 		at.SetDeadline(deadline)
-		server := tls.Server(at, s.authority.Config("http/1.1"))
+		server := tls.Server(at, s.authority.Config(who, "http/1.1"))
 		if err = server.Handshake(); err == nil {
 			_, err = server.Write([]byte("x"))
 		}
@@ -124,6 +129,13 @@ func TestOnlyPeersWithAGoodCertificateAreLetIn(t *testing.T) {
 				t.Errorf("%s, %s: %v", name, tls.VersionName(version), err)
 			}
 		}
+	}
+	scraper := named.ca.Client(t, serverName, named.ca.Issue(t, []string{"prometheus.internal"}))
+	if err, _ := named.connectTo(t, mtls.Certified, scraper); err != nil {
+		t.Errorf("a peer of another name, where names do not matter: %v", err)
+	}
+	if err, _ := named.connectTo(t, mtls.Certified, named.ca.Client(t, serverName, other.Issue(t, []string{"envoy.internal"}))); err == nil {
+		t.Error("where names do not matter, another authority does not either")
 	}
 	old := plain.ca.Client(t, serverName, plain.ca.Issue(t, nil))
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11

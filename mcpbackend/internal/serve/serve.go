@@ -118,7 +118,11 @@ func listen(c config.Config, metrics *ops.Metrics, log *slog.Logger) (opened []n
 		// Operations tell no secret: there TLS is for what leaves the machine
 		// alone, so that a probe needs none.
 		if authority != nil && at.TCP() && (i == 0 || !at.Local()) {
-			l = tls.NewListener(l, authority.Config("http/1.1"))
+			who := mtls.Named
+			if i > 0 {
+				who = mtls.Certified
+			}
+			l = tls.NewListener(l, authority.Config(who, "http/1.1"))
 		}
 		opened = append(opened, l)
 	}
