@@ -20,7 +20,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
+	grpctls "google.golang.org/grpc/credentials"
 
 	"github.com/neonpanel/mcp-gateway/envoy/internal/settings"
 )
@@ -132,7 +132,7 @@ func TestEdgeAndItsUpstreamsShowEachOtherCertificates(t *testing.T) {
 	identity := ours.issue(t, func(c *x509.Certificate) {
 		c.URIs = []*url.URL{{Scheme: "spiffe", Host: "example.org", Path: "/authz"}}
 	})
-	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(ours.server(identity, "h2"))))
+	server := grpc.NewServer(grpc.Creds(grpctls.NewTLS(ours.server(identity, "h2"))))
 	authv3.RegisterAuthorizationServer(server, &fakeAuthz{})
 	go server.Serve(authz)
 	t.Cleanup(server.Stop)
