@@ -228,7 +228,7 @@ func TestToolsAndDocumentsAgree(t *testing.T) {
 	}
 	operations := operationNames(t, doc, "get", "put", "post", "delete", "patch")
 	for _, tool := range names(tools) {
-		if !slices.Contains(operations, tool) {
+		if !slices.Contains(operations, tool) && !slices.Contains(composites, tool) {
 			t.Errorf("tools/list has %s, /openapi.json has not", tool)
 		}
 	}
@@ -244,6 +244,9 @@ func TestToolsAndDocumentsAgree(t *testing.T) {
 		t.Errorf("/openapi.yaml is not the same data as /openapi.json (%v)", err)
 	}
 }
+
+// composites are the tools that consist of several operations.
+var composites = []string{"company_overview", "fetch", "inventory_health", "profit_summary", "search"}
 
 // operationNames are the names of the tools that the operations of an OpenAPI
 // document should have.

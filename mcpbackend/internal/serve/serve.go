@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/composite"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/config"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/documents"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
@@ -52,9 +53,11 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 		return err
 	}
 	defer api.Close()
-	calls := &invocation.Service{
-		Tools: tools, Runner: toolcall.New(api, toolcall.Options{Logger: log}), Log: log, Observer: metrics, Now: time.Now,
+	runner, err := composite.New(toolcall.New(api, toolcall.Options{Logger: log}), api, composite.Options{APIURL: c.APIURL.String(), Logger: log})
+	if err != nil {
+		return err
 	}
+	calls := &invocation.Service{Tools: tools, Runner: runner, Log: log, Observer: metrics, Now: time.Now}
 	stateless, err := mcpserver.New(mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, Calls: calls, Via: invocation.Streamable})
 	if err != nil {
 		return err
@@ -158,7 +161,7 @@ func load(settings config.Settings) (config.Config, *catalogue.Catalogue, error)
 			return c, nil, errors.Join(fault, fmt.Errorf("%s cannot be read: %w", source, err))
 		}
 	}
-	options := catalogue.Options{Toolsets: c.Toolsets, ReadOnly: c.ReadOnly}
+	options := catalogue.Options{Toolsets: c.Toolsets, ReadOnly: c.ReadOnly, Compose: composite.Tools}
 	if c.APIURL != nil {
 		options.APIURL = c.APIURL.String()
 	}

@@ -1,0 +1,253 @@
+// Package composite holds the tools that consist of several operations of the
+// NeonPanel API: what a model would otherwise need many calls for. They read
+// only, run as the caller, a few calls at a time until one deadline, and say
+// what they could not get. Figures are computed with exact decimals, and what
+// is not known is null.
+package composite
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+)
+
+// definition is one composite tool.
+type definition struct {
+	name, title, description string
+	parameters               []catalogue.Parameter
+	// output is nil where it would only cost room.
+	output json.RawMessage
+	// operations are all that it calls.
+	operations []string
+	run        func(*session, arguments) (any, *toolcall.Failure)
+}
+
+func parameter(name, description string, s catalogue.Schema) catalogue.Parameter {
+	s.Description = description
+	return catalogue.Parameter{Argument: name, Name: name, In: catalogue.Nowhere, Schema: &s}
+}
+
+func required(p catalogue.Parameter) catalogue.Parameter {
+	p.Required = true
+	return p
+}
+
+func between(low, high float64, otherwise string) catalogue.Schema {
+	return catalogue.Schema{Type: "integer", Minimum: &low, Maximum: &high, Default: json.RawMessage(otherwise)}
+}
+
+func definitions() []definition {
+	date := catalogue.Schema{Type: "string", Format: "date"}
+	two := int64(2)
+	countries := catalogue.Schema{Type: "array", Items: &catalogue.Schema{Type: "string", MinLength: &two, MaxLength: &two}}
+	oneCompany := parameter("company", "Name, short name, id or uuid; needed when the user has several companies", catalogue.Schema{Type: "string"})
+	return []definition{
+		{
+			name: "search", title: "Search NeonPanel",
+			description: "Finds inventory items, orders, bills, invoices, shipments, vendors and reports in all companies of the user. " +
+				"Give a SKU, ASIN, document number, vendor or product name; the word for a kind (bills, orders, …) or the name of a company narrows it. " +
+				"Pass an id to fetch. For figures use company_overview, inventory_health or profit_summary.",
+			parameters: []catalogue.Parameter{required(parameter("query", "What to look for", catalogue.Schema{Type: "string"}))},
+			output:     searchOutput,
+			operations: []string{"listCompanies", "listInventoryItems", "inventoryOrders.list", "bills.list", "invoices.list", "shipments.list", "vendors.list", "listReports"},
+			run:        search,
+		},
+		{
+			name: "fetch", title: "Fetch a search result",
+			description: "The whole record behind an id that search gave: every field and line as text, with its link. An inventory item comes with its stock.",
+			parameters:  []catalogue.Parameter{required(parameter("id", "An id from search", catalogue.Schema{Type: "string"}))},
+			output:      fetchOutput,
+			operations:  []string{"listCompanies", "getInventoryItemFullData", "inventoryBalances", "inventoryOrders.read", "bills.read", "invoices.read", "shipments.read", "vendors.list", "getReportData"},
+			run:         fetch,
+		},
+		{
+			name: "company_overview", title: "Company overview",
+			description: "How a company stands today, in one call: revenue, COGS and margin this month and last month, units in each warehouse, " +
+				"open orders, shipments on their way, payments overdue and due in 30 days. Amounts name their currency; null is unknown.",
+			parameters: []catalogue.Parameter{oneCompany},
+			operations: []string{"listCompanies", "revenueAndCogsSummary", "listWarehouses", "warehouseBalances", "inventoryOrders.list", "shipments.list", "paymentRequests.list"},
+			run:        overview,
+		},
+		{
+			name: "inventory_health", title: "Inventory health",
+			description: "Stock, days of cover, landed cost and stock value of a company's items: what runs out within its lead time, and what moves too slowly. " +
+				"Days of cover are units in all warehouses divided by NeonPanel's estimated units sold a day; null where nothing sells.",
+			parameters: []catalogue.Parameter{
+				oneCompany,
+				parameter("search", "Only items with this text in SKU, ASIN, FNSKU or name", catalogue.Schema{Type: "string"}),
+				parameter("country_code", "Only items of this marketplace country (ISO 3166-1 alpha-2)", catalogue.Schema{Type: "string", MinLength: &two, MaxLength: &two}),
+				parameter("slow_after_days", "Stock for more days than this is slow", between(1, 3650, "180")),
+				parameter("limit", "Items in each list", between(1, 100, "15")),
+			},
+			operations: []string{"listCompanies", "listInventoryItems", "listWarehouses", "warehouseBalances", "inventoryBalances"},
+			run:        inventory,
+		},
+		{
+			name: "profit_summary", title: "Profit summary",
+			description: "Revenue, COGS, gross margin and margin percent of one or all companies: in total, by period and by market, compared with the period before. " +
+				"Whole months are compared with as many whole months, other periods with as many days before. Each company keeps its own currency: do not add them up.",
+			parameters: []catalogue.Parameter{
+				parameter("company", "Name, short name, id or uuid; all companies if left out", catalogue.Schema{Type: "string"}),
+				parameter("start_date", "First day; with end_date left out too, last month", date),
+				parameter("end_date", "Last day; today if only start_date is given", date),
+				parameter("periodicity", "Length of the periods", catalogue.Schema{
+					Type: "string", Enum: []json.RawMessage{[]byte(`"total"`), []byte(`"monthly"`), []byte(`"quarterly"`), []byte(`"yearly"`)}, Default: json.RawMessage(`"monthly"`),
+				}),
+				parameter("country_codes", "Only these marketplace countries (ISO 3166-1 alpha-2)", countries),
+			},
+			operations: []string{"listCompanies", "revenueAndCogsSummary"},
+			run:        profit,
+		},
+	}
+}
+
+// The shapes of search and fetch are OpenAI's.
+var (
+	searchOutput = json.RawMessage(`{"type":"object","properties":{"results":{"type":"array","items":{"type":"object","properties":{` +
+		`"id":{"type":"string"},"title":{"type":"string"},"url":{"type":"string"}},"required":["id","title","url"],"additionalProperties":false}},` +
+		`"more":{"type":"string"},"incomplete":{"type":"array","items":{"type":"object"}}},"required":["results"]}`)
+	fetchOutput = json.RawMessage(`{"type":"object","properties":{"id":{"type":"string"},"title":{"type":"string"},"text":{"type":"string"},` +
+		`"url":{"type":"string"},"metadata":{"type":"object","additionalProperties":{"type":"string"}}},"required":["id","title","text","url"],"additionalProperties":false}`)
+)
+
+// Tools makes those composite tools whose operations are all there.
+func Tools(operation func(id string) (catalogue.Tool, bool)) []catalogue.Tool {
+	var tools []catalogue.Tool
+next:
+	for _, d := range definitions() {
+		t := catalogue.Tool{
+			Name: d.name, Title: d.title, Description: d.description, Toolset: catalogue.InsightTools,
+			InputSchema: catalogue.Arguments(d.parameters), OutputSchema: d.output,
+			ReadOnly: true, Idempotent: true,
+			Operation: catalogue.Operation{Parameters: d.parameters},
+			Parts:     make(map[string]catalogue.Tool, len(d.operations)),
+		}
+		for _, id := range d.operations {
+			part, ok := operation(id)
+			// One that the overlay does not pin could be anything under that name.
+			if !ok || !part.ReadOnly || part.Toolset == catalogue.OtherTools {
+				continue next
+			}
+			t.Parts[id] = part
+			t.Scopes = append(t.Scopes, part.Scopes...)
+		}
+		slices.Sort(t.Scopes)
+		t.Scopes = slices.Compact(t.Scopes)
+		tools = append(tools, t)
+	}
+	return tools
+}
+
+// Options are the settings of [New].
+type Options struct {
+	// APIURL is the base of the REST API; NeonPanel's pages are on the same site.
+	APIURL string
+	// Timeout bounds a call with all that it asks for; 22 s, so that there is an
+	// answer within 25.
+	Timeout time.Duration
+	// Parallel is how many calls of the API one call makes at a time; 4.
+	Parallel int
+	Logger   *slog.Logger
+	Now      func() time.Time
+}
+
+type runner struct {
+	next    toolcall.Runner
+	api     toolcall.API
+	options Options
+	links   links
+	runs    map[string]func(*session, arguments) (any, *toolcall.Failure)
+}
+
+// New makes a Runner that runs composite tools on api and leaves all others to
+// next.
+func New(next toolcall.Runner, api toolcall.API, options Options) (toolcall.Runner, error) {
+	links, err := newLinks(options.APIURL)
+	if err != nil {
+		return nil, err
+	}
+	if options.Timeout <= 0 {
+		options.Timeout = 22 * time.Second
+	}
+	if options.Parallel <= 0 {
+		options.Parallel = 4
+	}
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	r := &runner{next: next, api: api, options: options, links: links, runs: map[string]func(*session, arguments) (any, *toolcall.Failure){}}
+	for _, d := range definitions() {
+		r.runs[d.name] = d.run
+	}
+	return r, nil
+}
+
+func (r *runner) Run(ctx context.Context, t catalogue.Tool, given json.RawMessage, c toolcall.Caller) toolcall.Result {
+	run, ok := r.runs[t.Name]
+	if t.Parts == nil || !ok {
+		return r.next.Run(ctx, t, given, c)
+	}
+	a, failure := toolcall.ReadArguments(&t, given)
+	if failure != nil {
+		return failed(failure)
+	}
+	bounded, cancel := context.WithTimeout(ctx, r.options.Timeout)
+	defer cancel()
+	s := &session{
+		api: r.api, tool: &t, bearer: c.Bearer, log: r.options.Logger, now: r.options.Now(), links: r.links,
+		parent: ctx, ctx: bounded, cancel: cancel, budget: r.options.Timeout, slots: make(chan struct{}, r.options.Parallel),
+	}
+	// No call may outlive its answer, not even when this goroutine panics.
+	defer s.work.Wait()
+	defer cancel()
+	answer, failure := run(s, arguments(a))
+	if failure != nil {
+		return failed(failure)
+	}
+	out, err := encode(answer)
+	if err != nil {
+		r.options.Logger.Error("an answer has no JSON form", "tool", t.Name, "error", err.Error())
+		return failed(&toolcall.Failure{Kind: toolcall.Internal, Message: "The gateway failed on this call. Try again later."})
+	}
+	return toolcall.Result{Structured: out, Text: string(out)}
+}
+
+func failed(f *toolcall.Failure) toolcall.Result {
+	return toolcall.Result{Text: f.Message, Failure: f}
+}
+
+// arguments are checked against the schema already.
+type arguments map[string]json.RawMessage
+
+func (a arguments) text(name string) string {
+	var s text
+	_ = json.Unmarshal(orNull(a[name]), &s)
+	return string(s)
+}
+
+func (a arguments) integer(name string) int {
+	n, _ := strconv.Atoi(string(a[name]))
+	return n
+}
+
+func (a arguments) texts(name string) []string {
+	var s []string
+	_ = json.Unmarshal(orNull(a[name]), &s)
+	return s
+}
+
+func orNull(raw json.RawMessage) json.RawMessage {
+	if raw == nil {
+		return json.RawMessage("null")
+	}
+	return raw
+}

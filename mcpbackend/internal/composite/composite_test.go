@@ -1,0 +1,443 @@
+package composite
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/openapi"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestToolsAreReadsWithTheScopesOfTheirOperations(t *testing.T) {
+	t.Parallel()
+	scopes := map[string][]string{
+		"search":           {"read:companies", "read:inventory", "read:landed-cost", "read:reports", "read:revenue"},
+		"fetch":            {"read:companies", "read:inventory", "read:landed-cost", "read:reports", "read:revenue"},
+		"company_overview": {"read:cogs", "read:companies", "read:inventory", "read:landed-cost", "read:revenue", "read:warehouses"},
+		"inventory_health": {"read:companies", "read:inventory", "read:warehouses"},
+		"profit_summary":   {"read:cogs", "read:companies", "read:revenue"},
+	}
+	for name, want := range scopes {
+		tool, ok := tools(t).Lookup(name)
+		if !ok {
+			t.Errorf("%s is not offered by default", name)
+			continue
+		}
+		if !tool.ReadOnly || tool.Destructive || !tool.Idempotent || tool.OpenWorld || tool.Toolset != catalogue.InsightTools {
+			t.Errorf("%s: %+v", name, tool)
+		}
+		if !slices.Equal(tool.Scopes, want) {
+			t.Errorf("%s needs %v, want %v", name, tool.Scopes, want)
+		}
+		var schema struct {
+			Type       string
+			Properties map[string]map[string]any
+			Required   []string
+			Closed     *bool `json:"additionalProperties"`
+		}
+		if err := json.Unmarshal(tool.InputSchema, &schema); err != nil || schema.Type != "object" || schema.Closed == nil {
+			t.Errorf("%s: %s (%v)", name, tool.InputSchema, err)
+		}
+		for argument, property := range schema.Properties {
+			if property["type"] == nil || property["description"] == nil || property["$ref"] != nil {
+				t.Errorf("%s.%s: %v", name, argument, property)
+			}
+		}
+	}
+}
+
+// The two schemas are what ChatGPT expects, to the member.
+func TestSearchAndFetchTakeOneString(t *testing.T) {
+	t.Parallel()
+	for name, argument := range map[string]string{"search": "query", "fetch": "id"} {
+		tool, _ := tools(t).Lookup(name)
+		var schema map[string]any
+		if err := json.Unmarshal(tool.InputSchema, &schema); err != nil {
+			t.Fatal(err)
+		}
+		properties := schema["properties"].(map[string]any)
+		property, _ := properties[argument].(map[string]any)
+		if len(properties) != 1 || property["type"] != "string" || fmt.Sprint(schema["required"]) != "["+argument+"]" {
+			t.Errorf("%s takes %s", name, tool.InputSchema)
+		}
+	}
+}
+
+func TestToolIsNotOfferedWithoutItsOperations(t *testing.T) {
+	t.Parallel()
+	document := strings.Replace(string(openapi.Document()), "/api/v1/revenue-and-cogs:", "/api/v1/revenue-and-costs:", 1)
+	if document == string(openapi.Document()) {
+		t.Fatal("the document has no such path: this test proves nothing")
+	}
+	c, err := catalogue.Load([]byte(document), openapi.Overlay(), catalogue.Options{Compose: Tools})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"profit_summary": false, "company_overview": false, "search": true, "fetch": true, "inventory_health": true} {
+		if _, ok := c.Lookup(name); ok != want {
+			t.Errorf("%s is offered: %v", name, ok)
+		}
+	}
+}
+
+// other notes that it was asked.
+type other struct{ asked string }
+
+func (o *other) Run(_ context.Context, t catalogue.Tool, _ json.RawMessage, _ toolcall.Caller) toolcall.Result {
+	o.asked = t.Name
+	return toolcall.Result{Text: "other"}
+}
+
+func TestOperationsAreLeftToTheirOwnRunner(t *testing.T) {
+	t.Parallel()
+	next := &other{}
+	r, err := New(next, &api{}, Options{APIURL: "https://my.neonpanel.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tool, _ := tools(t).Lookup("list_companies")
+	if out := r.Run(t.Context(), tool, nil, toolcall.Caller{}); out.Text != "other" || next.asked != "list_companies" {
+		t.Errorf("%+v", out)
+	}
+	// A tool of the document that has the name of a composite one is its own.
+	tool.Name = "search"
+	if r.Run(t.Context(), tool, nil, toolcall.Caller{}); next.asked != "search" {
+		t.Error("an operation was taken for the composite tool of that name")
+	}
+}
+
+func TestEveryCallIsTheCallersAndFitsItsOperation(t *testing.T) {
+	t.Parallel()
+	for name, arguments := range map[string]string{
+		"search": `{"query":"x"}`, "fetch": `{"id":"item:aaaa:7"}`, "company_overview": `{"company":"acme"}`,
+		"inventory_health": `{"company":"1"}`, "profit_summary": `{}`,
+	} {
+		a := &api{answer: answers(map[string]string{
+			"listCompanies": list(acme, birch), "listInventoryItems": list(`{"id":7,"sku":"A-1"}`), "listWarehouses": list(`{"uuid":"wwww","name":"Main"}`),
+		})}
+		run(t.Context(), t, a, name, arguments)
+		tool, _ := tools(t).Lookup(name)
+		if len(a.requests) == 0 {
+			t.Errorf("%s asked nothing", name)
+		}
+		for _, r := range a.requests {
+			part, ok := tool.Parts[r.Operation]
+			if !ok || r.Method != "GET" || r.Path != part.Operation.Path || r.Bearer != "secret-token" || r.Body != nil {
+				t.Errorf("%s calls %s %s", name, r.Method, r.Path)
+			}
+			for _, p := range part.Operation.Parameters {
+				if p.In == catalogue.InPath && r.PathArguments[p.Name] == "" {
+					t.Errorf("%s: %s lacks %s", name, r.Operation, p.Name)
+				}
+			}
+			for _, p := range r.Query {
+				if !slices.ContainsFunc(part.Operation.Parameters, func(known catalogue.Parameter) bool {
+					return known.In == catalogue.InQuery && (p.Name == known.Name || p.Name == neonpanel.ArrayName(known.Name))
+				}) {
+					t.Errorf("%s: %s has no parameter %s", name, r.Operation, p.Name)
+				}
+			}
+		}
+	}
+}
+
+// Every size of page must be one that the document allows.
+func TestPageSizesAreAllowed(t *testing.T) {
+	t.Parallel()
+	for name, arguments := range map[string]string{
+		"search": `{"query":"x"}`, "fetch": `{"id":"vendor:aaaa:7"}`, "company_overview": `{"company":"acme"}`, "inventory_health": `{"company":"1"}`,
+	} {
+		a := &api{answer: answers(map[string]string{"listCompanies": list(acme), "listWarehouses": list(`{"uuid":"wwww","name":"Main"}`)})}
+		run(t.Context(), t, a, name, arguments)
+		tool, _ := tools(t).Lookup(name)
+		for _, r := range a.requests {
+			for _, p := range tool.Parts[r.Operation].Operation.Parameters {
+				if given := queryOf(r, p.Name); p.Name == "per_page" && given != "" {
+					if n := parseDecimal(given); n.compare(integer(int64(*p.Schema.Minimum))) < 0 || n.compare(integer(int64(*p.Schema.Maximum))) > 0 {
+						t.Errorf("%s asks %s for pages of %s", name, r.Operation, given)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestNoMoreThanFourCallsAtATime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var now, most atomic.Int32
+		var items []string
+		for i := range 50 {
+			items = append(items, fmt.Sprintf(`{"id":%d,"sku":"A-%d"}`, i+1, i+1))
+		}
+		otherwise := answers(map[string]string{"listCompanies": list(acme), "listInventoryItems": list(items...)})
+		a := &api{answer: func(ctx context.Context, r neonpanel.Request) (string, error) {
+			n := now.Add(1)
+			defer now.Add(-1)
+			for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+			}
+			time.Sleep(100 * time.Millisecond) // of the bubble's clock
+			return otherwise(ctx, r)
+		}}
+		if r := run(t.Context(), t, a, "inventory_health", `{}`); r.Failure != nil {
+			t.Fatal(r.Failure.Message)
+		}
+		if most.Load() != 4 {
+			t.Errorf("%d calls at a time", most.Load())
+		}
+	})
+}
+
+func TestSlowPartsAreGivenUpWithinTheBudget(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		otherwise := answers(map[string]string{"listCompanies": list(acme)})
+		a := &api{answer: func(ctx context.Context, r neonpanel.Request) (string, error) {
+			if r.Operation == "bills.list" {
+				<-ctx.Done()
+				return "", &neonpanel.Error{Class: neonpanel.Timeout}
+			}
+			return otherwise(ctx, r)
+		}}
+		got := decoded[results](t, run(t.Context(), t, a, "search", `{"query":"x"}`))
+		if took := time.Since(start); took >= 25*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		if len(got.Incomplete) != 1 || fmt.Sprint(got.Incomplete[0].Parts) != "[Bills of Acme Toys]" || !strings.Contains(got.Incomplete[0].Reason, "22 seconds") {
+			t.Errorf("%+v", got.Incomplete)
+		}
+	})
+}
+
+func TestCallThatIsLateAltogetherFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := &api{answer: func(ctx context.Context, _ neonpanel.Request) (string, error) {
+			<-ctx.Done()
+			return "", &neonpanel.Error{Class: neonpanel.Timeout}
+		}}
+		r := run(t.Context(), t, a, "profit_summary", `{}`)
+		if r.Failure == nil || r.Failure.Kind != toolcall.Timeout {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestCancelledCallEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		start := time.Now()
+		a := &api{answer: func(c context.Context, r neonpanel.Request) (string, error) {
+			if r.Operation == "listCompanies" {
+				return list(acme), nil
+			}
+			time.AfterFunc(time.Second, cancel)
+			<-c.Done()
+			return "", &neonpanel.Error{Class: neonpanel.Canceled}
+		}}
+		r := run(ctx, t, a, "company_overview", `{}`)
+		if r.Failure == nil || r.Failure.Kind != toolcall.Canceled || time.Since(start) != time.Second {
+			t.Errorf("%+v after %s", r.Failure, time.Since(start))
+		}
+	})
+}
+
+func TestRefusedTokenIsNoPartialResult(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"search", "company_overview"} {
+		a := &api{answer: failing("bills.list", &neonpanel.Error{Class: neonpanel.Unauthenticated},
+			failing("shipments.list", &neonpanel.Error{Class: neonpanel.Unauthenticated}, answers(map[string]string{"listCompanies": list(acme)})))}
+		arguments := `{}`
+		if name == "search" {
+			arguments = `{"query":"x"}`
+		}
+		if r := run(t.Context(), t, a, name, arguments); r.Failure == nil || r.Failure.Kind != toolcall.Unauthenticated || r.Structured != nil {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+func TestPanicInAPartIsAMissingPart(t *testing.T) {
+	t.Parallel()
+	otherwise := answers(map[string]string{"listCompanies": list(acme)})
+	a := &api{answer: func(ctx context.Context, r neonpanel.Request) (string, error) {
+		if r.Operation == "vendors.list" {
+			panic("a fault of the gateway")
+		}
+		return otherwise(ctx, r)
+	}}
+	got := decoded[results](t, run(t.Context(), t, a, "search", `{"query":"x"}`))
+	if len(got.Incomplete) != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestAnswerThatFitsNothingIsUnknownNotAFault(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		`{"data":[{"start_date":5,"revenue_amount":"x","cogs_amount":{},"currency":"USD","country_code":["US"]}]}`: "null",
+		`{"data":[{"revenue_amount":NaN,"cogs_amount":1,"currency":"USD"}]}`:                                       "null",
+		`{"data":"none"}`: "0",
+		`{"data":[]}`:     "0",
+		`{"data":[{"revenue_amount":"10.50","cogs_amount":4,"currency":"USD"}]}`: "10.50",
+	} {
+		a := &api{answer: answers(map[string]string{"listCompanies": list(acme), "revenueAndCogsSummary": body})}
+		r := run(t.Context(), t, a, "profit_summary", `{}`)
+		if r.Failure != nil {
+			t.Errorf("%s: %s", body, r.Failure.Message)
+			continue
+		}
+		if got := regexp.MustCompile(`"revenue":([^,]+)`).FindStringSubmatch(r.Text); got == nil || got[1] != want {
+			t.Errorf("%s gives %v", body, got)
+		}
+	}
+}
+
+func TestCompanyByNameOrID(t *testing.T) {
+	t.Parallel()
+	list := []company{
+		{ID: "1", UUID: "aaaa", Name: "Acme Toys", ShortName: "ACME"}, {ID: "2", UUID: "bbbb", Name: "Acme Tools", ShortName: "TOOLS"},
+		{ID: "3", UUID: "cccc", Name: "Birch & Söhne", ShortName: "BIRCH"},
+	}
+	for given, want := range map[string]string{
+		"aaaa": "aaaa", "2": "bbbb", "acme toys": "aaaa", "ACME": "aaaa", "tools": "bbbb", "söhne": "cccc",
+		" birch ": "cccc", "acme t": "aaaa bbbb", "nobody": "", "": "aaaa bbbb cccc",
+	} {
+		var got []string
+		for _, c := range match(list, given) {
+			got = append(got, string(c.UUID))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q gives %v, want %s", given, got, want)
+		}
+	}
+}
+
+func TestCompanyThatIsNotClearIsAskedFor(t *testing.T) {
+	t.Parallel()
+	for arguments, part := range map[string]string{
+		`{}`:                       "company is required",
+		`{"company":"zzz"}`:        "no company of this user",
+		`{"company":"i"}`:          "fits several",
+		`{"compnay":"acme"}`:       "no argument is named",
+		`{"company":["acme"]}`:     "must be a string",
+		`{"company":"acme","x":1}`: "no argument is named",
+	} {
+		a := &api{answer: answers(map[string]string{"listCompanies": list(
+			`{"id":1,"uuid":"aaaa","name":"Birch","short_name":"ACI"}`, `{"id":2,"uuid":"bbbb","name":"Spirit","short_name":"BB"}`)})}
+		r := run(t.Context(), t, a, "company_overview", arguments)
+		if r.Failure == nil || r.Failure.Kind != toolcall.InvalidArguments || !strings.Contains(r.Failure.Message, part) {
+			t.Errorf("%s: %+v", arguments, r.Failure)
+		}
+		if strings.Contains(part, "several") && !strings.Contains(r.Failure.Message, `"Birch" (id 1)`) {
+			t.Errorf("the choice is not named: %s", r.Failure.Message)
+		}
+	}
+}
+
+func TestArgumentsMayBeWrapped(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch)})}
+	if r := run(t.Context(), t, a, "company_overview", `{"params":{"Company":"birch"}}`); r.Failure != nil || !strings.Contains(r.Text, "Birch GmbH") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestDaysAreTheCompanys(t *testing.T) {
+	t.Parallel()
+	denver := company{Timezone: "America/Denver"}.zone()
+	for value, want := range map[text]text{
+		"2026-01-31":                "2026-01-31",
+		"2026-01-31T00:00:00.000Z":  "2026-01-31", // how the analytics write a day
+		"2026-01-31T00:00:00+00:00": "2026-01-31",
+		"2026-01-31T04:30:00Z":      "2026-01-30", // a moment
+		"2026-01-31T23:00:00-07:00": "2026-01-31",
+		"":                          "", "soon": "", "2026-02-30": "", "2026/02/01": "",
+	} {
+		if got := day(value, denver); got != want {
+			t.Errorf("%q is %q, want %q", value, got, want)
+		}
+	}
+	for _, zone := range []text{"", "Local", "Mars/Olympus", "../../etc/passwd"} {
+		if got := (company{Timezone: zone}).zone(); got != time.UTC {
+			t.Errorf("%q is %s", zone, got)
+		}
+	}
+}
+
+func TestPagesOfPeopleAreNeonPanelsOwn(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		api   string
+		named text
+		want  string
+	}{
+		{"https://my.neonpanel.com", "https://my.neonpanel.com/app/x?a=1", "https://my.neonpanel.com/app/x?a=1"},
+		{"https://my.neonpanel.com/base", "/app/reports/x", "https://my.neonpanel.com/app/reports/x"},
+		{"https://my.neonpanel.com", "", "https://my.neonpanel.com/#bill-aaaa-1"},
+		{"https://my.neonpanel.com", "https://evil.example/app", "https://my.neonpanel.com/#bill-aaaa-1"},
+		{"https://my.neonpanel.com", "http://my.neonpanel.com/app", "https://my.neonpanel.com/#bill-aaaa-1"},
+		{"https://my.neonpanel.com", "https://u:p@my.neonpanel.com/app", "https://my.neonpanel.com/#bill-aaaa-1"},
+		{"https://my.neonpanel.com", "javascript:alert(1)", "https://my.neonpanel.com/#bill-aaaa-1"},
+		{"http://127.0.0.1:9090", "https://my.neonpanel.com/app/x", "https://my.neonpanel.com/app/x"},
+		{"http://127.0.0.1:9090", "ftp://my.neonpanel.com/app/x", "http://127.0.0.1:9090/#bill-aaaa-1"},
+	} {
+		l, err := newLinks(c.api)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.page(c.named, "bill:aaaa:1"); got != c.want {
+			t.Errorf("%s names %q: %s, want %s", c.api, c.named, got, c.want)
+		}
+	}
+	if _, err := New(nil, nil, Options{APIURL: "my.neonpanel.com"}); err == nil {
+		t.Error("an API URL without scheme was taken")
+	}
+}
+
+// Many callers at once must not see each other's answers.
+func TestCallersDoNotMix(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: func(_ context.Context, r neonpanel.Request) (string, error) {
+		if r.Operation == "listCompanies" {
+			return list(fmt.Sprintf(`{"id":1,"uuid":"u%s","name":"Company of %s","currency":"USD"}`, r.Bearer, r.Bearer)), nil
+		}
+		if r.PathArguments["companyUuid"] != "" && r.PathArguments["companyUuid"] != "u"+r.Bearer {
+			return "", &neonpanel.Error{Class: neonpanel.Forbidden}
+		}
+		return list(), nil
+	}}
+	r, err := New(nil, a, Options{APIURL: "https://my.neonpanel.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tool, _ := tools(t).Lookup("company_overview")
+	var wait sync.WaitGroup
+	for i := range 20 {
+		wait.Go(func() {
+			bearer := fmt.Sprint("t", i)
+			out := r.Run(t.Context(), tool, nil, toolcall.Caller{Bearer: bearer})
+			if out.Failure != nil || !strings.Contains(out.Text, `"Company of `+bearer+`"`) || strings.Contains(out.Text, "incomplete") {
+				t.Errorf("%s: %+v", bearer, out)
+			}
+		})
+	}
+	wait.Wait()
+}

@@ -1,0 +1,384 @@
+package composite
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+)
+
+func TestPeriodBefore(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[span]span{
+		{"2026-03-01", "2026-03-31"}: {"2026-02-01", "2026-02-28"},
+		{"2024-03-01", "2024-03-31"}: {"2024-02-01", "2024-02-29"},
+		{"2026-01-01", "2026-03-31"}: {"2025-10-01", "2025-12-31"},
+		{"2026-01-01", "2026-12-31"}: {"2025-01-01", "2025-12-31"},
+		{"2026-03-01", "2026-03-10"}: {"2026-02-19", "2026-02-28"},
+		{"2026-03-05", "2026-03-05"}: {"2026-03-04", "2026-03-04"},
+		{"2026-03-15", "2026-04-14"}: {"2026-02-12", "2026-03-14"}, // across a change of the clocks
+		{"2026-02-01", "2026-02-28"}: {"2026-01-01", "2026-01-31"},
+	} {
+		if got := given.before(); got != want {
+			t.Errorf("before %v: %v, want %v", given, got, want)
+		}
+	}
+}
+
+// What the API answers for Acme in February and January 2026.
+func acmeSales(_ ctx, r neonpanel.Request) (string, error) {
+	switch {
+	case r.Operation == "listCompanies":
+		return list(acme, birch), nil
+	case queryOf(r, "company_uuids[]") == "bbbb":
+		return `{"data":[]}`, nil
+	case queryOf(r, "start_date") == "2026-01-01":
+		return `{"data":[
+			{"start_date":"2026-01-01T00:00:00.000Z","end_date":"2026-01-31T00:00:00.000Z","revenue_amount":100.10,"cogs_amount":40.05,"currency":"USD","country_code":"US"},
+			{"start_date":"2026-01-01T00:00:00.000Z","end_date":"2026-01-31T00:00:00.000Z","revenue_amount":50,"cogs_amount":60,"currency":"USD","country_code":"CA"},
+			{"start_date":"2026-01-01T00:00:00.000Z","end_date":"2026-01-31T00:00:00.000Z","revenue_amount":0,"cogs_amount":0,"currency":"USD","country_code":"MX"}]}`, nil
+	}
+	return `{"data":[
+		{"start_date":"2026-02-01T00:00:00.000Z","end_date":"2026-02-28T00:00:00.000Z","revenue_amount":0.1,"cogs_amount":0.2,"currency":"USD","country_code":"CA"},
+		{"start_date":"2026-02-01T00:00:00.000Z","end_date":"2026-02-28T00:00:00.000Z","revenue_amount":120.20,"cogs_amount":45.15,"currency":"USD","country_code":"US"},
+		{"start_date":"2026-02-01T00:00:00.000Z","end_date":"2026-02-28T00:00:00.000Z","revenue_amount":0,"cogs_amount":0,"currency":"USD","country_code":"MX"}]}`, nil
+}
+
+func TestProfitIsComparedWithThePeriodBefore(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: acmeSales}
+	r := run(t.Context(), t, a, "profit_summary", `{"company":"acme","start_date":"2026-02-01","end_date":"2026-02-28"}`)
+	got := decoded[profitSummary](t, r)
+	c := got.Companies[0]
+	check := func(name string, got fmt.Stringer, want string) {
+		t.Helper()
+		if got.String() != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	check("revenue", c.Total.Revenue, "120.30")
+	check("cogs", c.Total.COGS, "45.35")
+	check("margin", c.Total.Margin, "74.95")
+	check("margin percent", c.Total.Percent, "62.30")
+	check("revenue before", c.Previous.Revenue, "150.10")
+	check("margin before", c.Previous.Margin, "50.05")
+	check("margin percent before", c.Previous.Percent, "33.34")
+	check("change", c.Change.Revenue, "-29.80")
+	check("change in percent", c.Change.RevenuePercent, "-19.85")
+	check("change of margin in percent", c.Change.MarginPercent, "49.75")
+	check("points", c.Change.Points, "28.96")
+	if c.Previous.span != (span{"2026-01-01", "2026-01-31"}) || c.Currency != "USD" || c.Company.Name != "Acme Toys" {
+		t.Errorf("%+v", c)
+	}
+	if len(c.Periods) != 1 || c.Periods[0].span != (span{"2026-02-01", "2026-02-28"}) {
+		t.Errorf("periods %+v", c.Periods)
+	}
+	var markets []string
+	for _, m := range c.Markets {
+		markets = append(markets, string(m.Country))
+	}
+	if !slices.Equal(markets, []string{"US", "CA", "MX"}) {
+		t.Fatalf("markets %v", markets)
+	}
+	check("margin of CA", c.Markets[1].Margin, "-0.1")
+	check("margin of CA in percent", c.Markets[1].Percent, "-100.00")
+	// A loss of 10 that became one of 0.1 is better by 99 percent.
+	check("change of the margin of CA", c.Markets[1].Change.MarginPercent, "99.00")
+	check("margin of a market without sales", c.Markets[2].Percent, "null")
+	check("change from nothing", c.Markets[2].Change.RevenuePercent, "null")
+	for _, word := range []string{"Inf", "NaN", "e+"} {
+		if strings.Contains(r.Text, word) {
+			t.Errorf("%s in %s", word, r.Text)
+		}
+	}
+	if asked := a.asked("revenueAndCogsSummary"); len(asked) != 2 || !strings.Contains(strings.Join(asked, " "),
+		"start_date=2026-02-01&end_date=2026-02-28&periodicity=monthly&company_uuids[]=aaaa&grouping[]=country") {
+		t.Errorf("%v", asked)
+	}
+}
+
+// It is 1 March in Berlin, and still 28 February in Denver.
+func TestEachCompanyHasItsOwnLastMonth(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: acmeSales}
+	got := decoded[profitSummary](t, run(t.Context(), t, a, "profit_summary", `{}`))
+	want := map[text]span{"Acme Toys": {"2026-01-01", "2026-01-31"}, "Birch GmbH": {"2026-02-01", "2026-02-28"}}
+	if len(got.Companies) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	for _, c := range got.Companies {
+		if c.Total.span != want[c.Company.Name] {
+			t.Errorf("%s: %v", c.Company.Name, c.Total.span)
+		}
+	}
+	if b := got.Companies[1]; b.Currency != "EUR" || b.Total.Revenue.String() != "0" || b.Total.Percent.known() || len(b.Markets) != 0 {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestProfitWithoutThePeriodBeforeSaysSo(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: func(c ctx, r neonpanel.Request) (string, error) {
+		if queryOf(r, "start_date") == "2026-01-01" {
+			return "", &neonpanel.Error{Class: neonpanel.Unavailable}
+		}
+		return acmeSales(c, r)
+	}}
+	got := decoded[profitSummary](t, run(t.Context(), t, a, "profit_summary", `{"company":"1","start_date":"2026-02-01","end_date":"2026-02-28"}`))
+	c := got.Companies[0]
+	if c.Total.Revenue.String() != "120.30" || c.Previous != nil || c.Change != nil || c.Markets[0].Previous.Revenue.known() || c.Markets[0].Change.Revenue.known() {
+		t.Errorf("%+v", c)
+	}
+	if len(got.Incomplete) != 1 || got.Incomplete[0].Parts[0] != "the period before of Acme Toys" {
+		t.Errorf("%+v", got.Incomplete)
+	}
+}
+
+func TestCurrenciesAreNotAddedUp(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: answers(map[string]string{"listCompanies": list(acme), "revenueAndCogsSummary": `{"data":[
+		{"revenue_amount":1,"cogs_amount":0,"currency":"USD","country_code":"US"},{"revenue_amount":2,"cogs_amount":1,"currency":"CAD","country_code":"CA"}]}`})}
+	got := decoded[profitSummary](t, run(t.Context(), t, a, "profit_summary", `{}`))
+	if len(got.Companies) != 2 || got.Companies[0].Total.Revenue.String() != "1" || got.Companies[1].Total.Revenue.String() != "2" ||
+		got.Companies[1].Currency != "CAD" || len(got.Companies[0].Markets) != 1 {
+		t.Errorf("%+v", got.Companies)
+	}
+}
+
+func TestWrongPeriodsAreExplained(t *testing.T) {
+	t.Parallel()
+	for arguments, part := range map[string]string{
+		`{"end_date":"2026-02-28"}`:                           "give start_date too",
+		`{"start_date":"2026-03-01","end_date":"2026-02-28"}`: "is before start_date",
+		`{"start_date":"March"}`:                              "must be a date",
+		`{"periodicity":"weekly"}`:                            "must be one of",
+		`{"country_codes":["USA"]}`:                           "must have 2 characters",
+	} {
+		r := run(t.Context(), t, &api{answer: acmeSales}, "profit_summary", arguments)
+		if r.Failure == nil || r.Failure.Kind != toolcall.InvalidArguments || !strings.Contains(r.Failure.Message, part) {
+			t.Errorf("%s: %+v", arguments, r.Failure)
+		}
+	}
+}
+
+// stocked is an inventory of five items in two warehouses.
+func stocked(_ ctx, r neonpanel.Request) (string, error) {
+	restock := map[string]string{
+		// sells 2 a day: 30 in stock are 15 days, of 20 that are needed
+		"1": `{"estimated_daily_sales":2,"unit_landed_cost":1.25,"lead_time_days":15,"safety_stock_days":5}`,
+		// gone, and sells
+		"2": `{"estimated_daily_sales":0.5,"unit_landed_cost":10,"lead_time_days":15,"safety_stock_days":null}`,
+		// does not sell
+		"3": `{"estimated_daily_sales":0,"unit_landed_cost":3.10,"lead_time_days":15}`,
+		// slow: 100 at 0.3 a day
+		"4": `{"estimated_daily_sales":0.3,"unit_landed_cost":0.1,"lead_time_days":15}`,
+		// nothing is known
+		"5": `{}`,
+	}
+	switch r.Operation {
+	case "listCompanies":
+		return list(acme), nil
+	case "listInventoryItems":
+		return list(`{"id":1,"sku":"A"}`, `{"id":2,"sku":"B"}`, `{"id":3,"sku":"C"}`, `{"id":4,"sku":"D"}`, `{"id":5,"sku":"E"}`), nil
+	case "listWarehouses":
+		return list(`{"uuid":"w1","name":"Main","type":"3PL","country_code":"US"}`, `{"uuid":"w2","name":"FBA"}`), nil
+	case "warehouseBalances":
+		if r.PathArguments["warehouseUuid"] == "w2" {
+			return list(`{"inventory":{"id":1},"balance":10}`), nil
+		}
+		if queryOf(r, "page") == "2" {
+			return pageOf(2, 2, `{"inventory":{"id":4},"balance":100}`, `{"inventory":{"id":5},"balance":7}`), nil
+		}
+		return pageOf(1, 2, `{"inventory":{"id":1},"balance":20}`, `{"inventory":{"id":3},"balance":50}`), nil
+	case "inventoryBalances":
+		return `{"restock_data":` + restock[r.PathArguments["inventoryId"]] + `,"balances_data":{"balances_list":[{"balance":30}]}}`, nil
+	}
+	return "", &neonpanel.Error{Class: neonpanel.NotFound}
+}
+
+func TestInventoryHealth(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: stocked}
+	r := run(t.Context(), t, a, "inventory_health", `{"slow_after_days":90}`)
+	got := decoded[inventoryHealth](t, r)
+	want := `"totals":{"items":5,"items_in_stock":4,"items_out_of_stock":1,"units":187,"stock_value_at_landed_cost":202.5,"items_in_stock_without_landed_cost":1,"items_running_out":2,"slow_items":2},` +
+		`"warehouses":[{"name":"Main","type":"3PL","country_code":"US","units":177,"items":4},{"name":"FBA","type":null,"country_code":null,"units":10,"items":1}],` +
+		`"running_out":[{"id":2,"sku":"B","name":null,"country_code":null,"units":0,"units_sold_per_day":0.5,"days_of_cover":0.0,"lead_time_days":15,"safety_stock_days":null,"unit_landed_cost":10,"stock_value":0},` +
+		`{"id":1,"sku":"A","name":null,"country_code":null,"units":30,"units_sold_per_day":2,"days_of_cover":15.0,"lead_time_days":15,"safety_stock_days":5,"unit_landed_cost":1.25,"stock_value":37.5}],` +
+		`"slow_after_days":90,"slow_movers":[{"id":3,"sku":"C","name":null,"country_code":null,"units":50,"units_sold_per_day":0,"days_of_cover":null,"lead_time_days":15,"safety_stock_days":null,"unit_landed_cost":3.10,"stock_value":155},` +
+		`{"id":4,"sku":"D","name":null,"country_code":null,"units":100,"units_sold_per_day":0.3,"days_of_cover":333.3,"lead_time_days":15,"safety_stock_days":null,"unit_landed_cost":0.1,"stock_value":10}]}`
+	if !strings.HasSuffix(r.Text, want) {
+		t.Errorf("%s\nwant the end\n%s", r.Text, want)
+	}
+	if got.Date != "2026-02-28" || got.Currency != "USD" {
+		t.Errorf("%+v", got)
+	}
+	for _, asked := range append(a.asked("warehouseBalances"), a.asked("inventoryBalances")...) {
+		if !strings.Contains(asked, "balances_date=2026-02-28") {
+			t.Errorf("asked without the company's day: %s", asked)
+		}
+	}
+}
+
+func TestWarehousesHoldOnlyTheItemsThatWereAskedFor(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: func(x ctx, r neonpanel.Request) (string, error) {
+		if r.Operation == "listInventoryItems" {
+			return list(`{"id":1,"sku":"A"}`, `{"id":4,"sku":"D"}`), nil
+		}
+		return stocked(x, r)
+	}}
+	got := decoded[inventoryHealth](t, run(t.Context(), t, a, "inventory_health", `{"search":"x","country_code":"us"}`))
+	if w := got.Warehouses; w[0].Units.String() != "120" || w[0].Items.String() != "2" || w[1].Units.String() != "10" || got.Totals.Units.String() != "130" {
+		t.Errorf("%+v %+v", w, got.Totals)
+	}
+	if asked := a.asked("listInventoryItems"); !strings.Contains(asked[0], "search=x&country_code=US&") {
+		t.Errorf("%v", asked)
+	}
+}
+
+func TestInventoryHealthSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fails func(neonpanel.Request) bool
+		part  string
+		check func(inventoryHealth) bool
+	}{
+		"a page of a warehouse": {
+			func(r neonpanel.Request) bool { return r.Operation == "warehouseBalances" && queryOf(r, "page") == "2" },
+			"stock of Main, page 2 of 2",
+			// The items' own stock is taken instead; that of the warehouse is unknown.
+			func(h inventoryHealth) bool {
+				return !h.Warehouses[0].Units.known() && !h.Warehouses[0].Items.known() && h.Warehouses[1].Units.String() == "10" && h.Totals.Units.String() == "150"
+			},
+		},
+		"all warehouses": {
+			func(r neonpanel.Request) bool { return r.Operation == "listWarehouses" }, "warehouses",
+			func(h inventoryHealth) bool { return len(h.Warehouses) == 0 && h.Totals.Units.String() == "150" },
+		},
+		"the data of one item": {
+			func(r neonpanel.Request) bool { return r.PathArguments["inventoryId"] == "1" }, "sales and landed cost of A",
+			func(h inventoryHealth) bool {
+				return h.Totals.Units.String() == "187" && h.Totals.Unpriced == 2 && h.Totals.RunningOut == 1
+			},
+		},
+	} {
+		a := &api{answer: func(x ctx, r neonpanel.Request) (string, error) {
+			if c.fails(r) {
+				return "", &neonpanel.Error{Class: neonpanel.Unavailable}
+			}
+			return stocked(x, r)
+		}}
+		got := decoded[inventoryHealth](t, run(t.Context(), t, a, "inventory_health", `{}`))
+		if len(got.Incomplete) != 1 || got.Incomplete[0].Parts[0] != c.part || !c.check(got) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	a := &api{answer: failing("listInventoryItems", &neonpanel.Error{Class: neonpanel.Forbidden}, stocked)}
+	if r := run(t.Context(), t, a, "inventory_health", `{}`); r.Failure == nil || r.Failure.Kind != toolcall.Forbidden {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestLargeInventoryIsExaminedFromTheLargestStockDown(t *testing.T) {
+	t.Parallel()
+	var items, shelves []string
+	for i := range 240 {
+		items = append(items, fmt.Sprintf(`{"id":%d,"sku":"S%d"}`, i+1, i+1))
+		shelves = append(shelves, fmt.Sprintf(`{"inventory":{"id":%d},"balance":%d}`, i+1, i+1))
+	}
+	a := &api{answer: answers(map[string]string{
+		"listCompanies": list(acme), "listInventoryItems": pageOf(1, 1, items...), "listWarehouses": list(`{"uuid":"w1","name":"Main"}`),
+		"warehouseBalances": pageOf(1, 1, shelves...), "inventoryBalances": `{"restock_data":{"estimated_daily_sales":1,"unit_landed_cost":1,"lead_time_days":1}}`,
+	})}
+	got := decoded[inventoryHealth](t, run(t.Context(), t, a, "inventory_health", `{"limit":2}`))
+	asked := strings.Join(a.asked("inventoryBalances"), "\n")
+	if n := len(a.asked("inventoryBalances")); n != maxExamined || strings.Contains(asked, "/40/") || !strings.Contains(asked, "/41/") {
+		t.Errorf("%d items were examined", n)
+	}
+	if got.Totals.Items != 240 || got.Totals.Units.String() != "28920" || got.Totals.Unpriced != 40 || len(got.Slow) != 2 || got.Totals.Slow != 60 {
+		t.Errorf("%+v, %d slow shown", got.Totals, len(got.Slow))
+	}
+	if len(got.Incomplete) != 1 || got.Incomplete[0].Parts[0] != "sales and landed cost of 40 items" {
+		t.Errorf("%+v", got.Incomplete)
+	}
+}
+
+func TestCompanyOverview(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: func(x ctx, r neonpanel.Request) (string, error) {
+		switch r.Operation {
+		case "revenueAndCogsSummary":
+			return `{"data":[{"start_date":"2026-02-01","end_date":"2026-02-28","revenue_amount":10.50,"cogs_amount":4.25,"currency":"USD","country_code":"US"}]}`, nil
+		case "inventoryOrders.list":
+			return list(`{"id":3,"ref_number":"PO-3","date_order_placed":"2026-02-03","total_amount":0.10,"currency":"USD","vendor":{"name":"V"},"date_manufacturing_completed":null,"link":"https://my.neonpanel.com/app/o3"}`,
+				`{"id":2,"ref_number":"PO-2","date_order_placed":"2026-01-03","total_amount":0.20,"currency":"USD","date_manufacturing_completed":null}`,
+				`{"id":1,"ref_number":"PO-1","date_order_placed":"2026-01-01","total_amount":99,"currency":"USD","date_manufacturing_completed":"2026-02-01"}`), nil
+		case "shipments.list":
+			return list(`{"id":8,"ref_number":"S-8","date_shipment_sent":"2026-02-20","date_shipment_arrived":null,"destination_warehouse":{"name":"FBA"},"items":[{"quantity_shipped":5},{"quantity_shipped":7}]}`,
+				`{"id":7,"ref_number":"S-7","date_shipment_sent":"2026-02-01","date_shipment_arrived":"2026-02-09","items":[{"quantity_shipped":100}]}`), nil
+		case "paymentRequests.list":
+			return list(`{"amount_due":100.10,"paid_amount":40,"due_date":"2026-02-27","payment_date":null,"currency":"USD"}`,
+				`{"amount_due":7,"due_date":"2026-02-28","payment_date":null,"currency":"EUR"}`,
+				`{"amount_due":8,"due_date":"2026-03-05","payment_date":null,"currency":"USD"}`,
+				`{"amount_due":500,"paid_amount":500,"due_date":"2026-02-01","payment_date":"2026-02-01","currency":"USD"}`,
+				`{"amount_due":900,"due_date":null,"payment_date":null,"currency":"USD"}`), nil
+		}
+		return stocked(x, r)
+	}}
+	r := run(t.Context(), t, a, "company_overview", `{}`)
+	decoded[companyOverview](t, r)
+	want := `{"company":{"id":1,"uuid":"aaaa","name":"Acme Toys","currency":"USD","timezone":"America/Denver"},"today":"2026-02-28","currency":"USD",` +
+		`"month_to_date":{"start_date":"2026-02-01","end_date":"2026-02-28","revenue":10.50,"cogs":4.25,"gross_margin":6.25,"margin_percent":59.52},` +
+		`"last_month":{"start_date":"2026-01-01","end_date":"2026-01-31","revenue":10.50,"cogs":4.25,"gross_margin":6.25,"margin_percent":59.52},` +
+		`"stock":{"units":187,"warehouses":[{"name":"Main","type":"3PL","country_code":"US","units":177,"items":4},{"name":"FBA","type":null,"country_code":null,"units":10,"items":1}]},` +
+		`"open_orders":{"count":2,"amounts":[{"currency":"USD","amount":0.30}],"oldest":[` +
+		`{"id":2,"ref_number":"PO-2","vendor":null,"date_order_placed":"2026-01-03","amount":0.20,"currency":"USD","url":"https://my.neonpanel.com/#order-aaaa-2"},` +
+		`{"id":3,"ref_number":"PO-3","vendor":"V","date_order_placed":"2026-02-03","amount":0.10,"currency":"USD","url":"https://my.neonpanel.com/app/o3"}]},` +
+		`"shipments_in_transit":{"count":1,"units":12,"oldest":[{"id":8,"ref_number":"S-8","destination_warehouse":"FBA","date_shipment_sent":"2026-02-20","units":12,"url":"https://my.neonpanel.com/#shipment-aaaa-8"}]},` +
+		`"payments":{"overdue":{"count":1,"amounts":[{"currency":"USD","amount":60.10}]},"due_in_30_days":{"count":2,"amounts":[{"currency":"EUR","amount":7},{"currency":"USD","amount":8}]}}}`
+	if r.Text != want {
+		t.Errorf("%s\nwant\n%s", r.Text, want)
+	}
+	if asked := strings.Join(a.asked("paymentRequests.list"), ""); !strings.Contains(asked, "start_date=2025-02-28&end_date=2026-03-30") {
+		t.Errorf("payments: %s", asked)
+	}
+}
+
+func TestOverviewHasNullForWhatFailed(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: failing("paymentRequests.list", &neonpanel.Error{Class: neonpanel.Unavailable},
+		failing("listWarehouses", &neonpanel.Error{Class: neonpanel.Forbidden}, answers(map[string]string{"listCompanies": list(acme)})))}
+	r := run(t.Context(), t, a, "company_overview", `{}`)
+	got := decoded[companyOverview](t, r)
+	if !strings.Contains(r.Text, `"stock":null`) || !strings.Contains(r.Text, `"payments":null`) || got.Orders == nil || got.ThisMonth == nil {
+		t.Errorf("%s", r.Text)
+	}
+	var parts []string
+	for _, m := range got.Incomplete {
+		parts = append(parts, m.Parts...)
+	}
+	if !slices.Equal(parts, []string{"payments", "stock"}) {
+		t.Errorf("%+v", got.Incomplete)
+	}
+}
+
+func TestLongListsAreReadToABoundAndItIsSaid(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: func(x ctx, r neonpanel.Request) (string, error) {
+		if r.Operation == "inventoryOrders.list" {
+			return pageOf(1, 50, `{"id":1,"date_order_placed":"2026-01-01","total_amount":1,"date_manufacturing_completed":null}`), nil
+		}
+		return answers(map[string]string{"listCompanies": list(acme)})(x, r)
+	}}
+	got := decoded[companyOverview](t, run(t.Context(), t, a, "company_overview", `{}`))
+	if n := len(a.asked("inventoryOrders.list")); n != maxDocumentPages || got.Orders.Count != maxDocumentPages {
+		t.Errorf("%d pages were read, %d orders counted", n, got.Orders.Count)
+	}
+	if len(got.Incomplete) != 1 || got.Incomplete[0].Parts[0] != "open orders" || !strings.Contains(got.Incomplete[0].Reason, "10 pages of 50") {
+		t.Errorf("%+v", got.Incomplete)
+	}
+}

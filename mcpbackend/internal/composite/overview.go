@@ -1,0 +1,263 @@
+package composite
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+)
+
+// maxDocumentPages is how far lists of documents are read, newest first.
+const maxDocumentPages = 10
+
+// maxShown is how many documents of a kind are named.
+const maxShown = 5
+
+type stockOverview struct {
+	Units      decimal          `json:"units"`
+	Warehouses []warehouseStock `json:"warehouses"`
+}
+
+type money struct {
+	Currency text    `json:"currency"`
+	Amount   decimal `json:"amount"`
+}
+
+type openOrder struct {
+	ID     decimal `json:"id"`
+	Ref    text    `json:"ref_number"`
+	Vendor text    `json:"vendor"`
+	Placed text    `json:"date_order_placed"`
+	Amount decimal `json:"amount"`
+	// The currency of the order.
+	Currency text   `json:"currency"`
+	URL      string `json:"url"`
+}
+
+type openOrders struct {
+	Count   int         `json:"count"`
+	Amounts []money     `json:"amounts"`
+	Oldest  []openOrder `json:"oldest"`
+}
+
+type movingShipment struct {
+	ID    decimal `json:"id"`
+	Ref   text    `json:"ref_number"`
+	To    text    `json:"destination_warehouse"`
+	Sent  text    `json:"date_shipment_sent"`
+	Units decimal `json:"units"`
+	URL   string  `json:"url"`
+}
+
+type movingShipments struct {
+	Count  int              `json:"count"`
+	Units  decimal          `json:"units"`
+	Oldest []movingShipment `json:"oldest"`
+}
+
+type duePayments struct {
+	Count   int     `json:"count"`
+	Amounts []money `json:"amounts"`
+}
+
+type paymentOverview struct {
+	Overdue duePayments `json:"overdue"`
+	DueSoon duePayments `json:"due_in_30_days"`
+}
+
+// companyOverview has null for a part that could not be read.
+type companyOverview struct {
+	Company   named            `json:"company"`
+	Today     text             `json:"today"`
+	Currency  text             `json:"currency"`
+	ThisMonth *datedFigures    `json:"month_to_date"`
+	LastMonth *datedFigures    `json:"last_month"`
+	Stock     *stockOverview   `json:"stock"`
+	Orders    *openOrders      `json:"open_orders"`
+	Shipments *movingShipments `json:"shipments_in_transit"`
+	Payments  *paymentOverview `json:"payments"`
+	// Incomplete is there only when something is missing.
+	Incomplete []missing `json:"incomplete,omitempty"`
+}
+
+// overview says how a company stands today.
+func overview(s *session, a arguments) (any, *toolcall.Failure) {
+	c, failure := s.company(a.text("company"))
+	if failure != nil {
+		return nil, failure
+	}
+	today := s.today(c)
+	out := companyOverview{Company: c.named(), Today: text(today.Format(time.DateOnly)), Currency: c.Currency}
+
+	toDate := month(today)
+	toDate.End = out.Today
+	for name, p := range map[string]struct {
+		span span
+		to   **datedFigures
+	}{
+		"sales of this month": {toDate, &out.ThisMonth},
+		"sales of last month": {month(today.AddDate(0, 0, -today.Day())), &out.LastMonth},
+	} {
+		s.part(name, func() *toolcall.Failure {
+			rows, failure := s.sales(c, p.span, "total", nil)
+			if failure != nil {
+				return failure
+			}
+			in := func(r sales) bool { return r.Currency == c.Currency }
+			if slices.ContainsFunc(rows, func(r sales) bool { return !in(r) }) {
+				s.left(name, "Sales in other currencies than the company's are left out; profit_summary has them.")
+			}
+			*p.to = &datedFigures{p.span, sum(rows, in)}
+			return nil
+		})
+	}
+	s.part("stock", func() *toolcall.Failure {
+		stock, failure := s.stock(c, out.Today)
+		if failure != nil {
+			return failure
+		}
+		o := &stockOverview{integer(0), shown(stock, nil)}
+		for _, h := range stock {
+			o.Units = o.Units.add(h.Units)
+		}
+		out.Stock = o
+		return nil
+	})
+	s.part("open orders", func() (failure *toolcall.Failure) {
+		out.Orders, failure = s.openOrders(c)
+		return failure
+	})
+	s.part("shipments in transit", func() (failure *toolcall.Failure) {
+		out.Shipments, failure = s.moving(c)
+		return failure
+	})
+	s.part("payments", func() (failure *toolcall.Failure) {
+		out.Payments, failure = s.payments(c, today)
+		return failure
+	})
+	if failure := s.wait(); failure != nil {
+		return nil, failure
+	}
+	out.Incomplete = s.incomplete()
+	return out, nil
+}
+
+// newest reads a list of documents, newest first, and says how far.
+func newest[T any](s *session, c company, part, operation string) ([]T, *toolcall.Failure) {
+	rows, pages, failure := all[T](s, part, query{operation: operation, path: c.path()}, pageSize, maxDocumentPages)
+	if failure == nil && pages > maxDocumentPages {
+		s.left(part, fmt.Sprintf("Only the newest %d were looked at, %d pages of %d.", len(rows), maxDocumentPages, pages))
+	}
+	return rows, failure
+}
+
+func (s *session) openOrders(c company) (*openOrders, *toolcall.Failure) {
+	rows, failure := newest[record](s, c, "open orders", "inventoryOrders.list")
+	if failure != nil {
+		return nil, failure
+	}
+	out := &openOrders{Amounts: []money{}, Oldest: []openOrder{}}
+	for _, r := range rows {
+		if r.Received != "" {
+			continue
+		}
+		out.Count++
+		currency := cmp.Or(r.Currency, c.Currency)
+		out.Amounts = pay(out.Amounts, currency, r.amount())
+		out.Oldest = append(out.Oldest, openOrder{
+			parseDecimal(string(r.ID)), r.Ref, r.Vendor.Name, r.Placed, r.amount(), currency,
+			s.links.page(r.Link, address{"order", string(c.UUID), string(r.ID)}.String()),
+		})
+	}
+	slices.SortStableFunc(out.Oldest, func(a, b openOrder) int { return cmp.Compare(a.Placed, b.Placed) })
+	out.Oldest = out.Oldest[:min(len(out.Oldest), maxShown)]
+	return out, nil
+}
+
+func (s *session) moving(c company) (*movingShipments, *toolcall.Failure) {
+	type shipment struct {
+		record
+		To struct {
+			Name text `json:"name"`
+		} `json:"destination_warehouse"`
+		Items []struct {
+			Shipped decimal `json:"quantity_shipped"`
+		} `json:"items"`
+	}
+	rows, failure := newest[shipment](s, c, "shipments in transit", "shipments.list")
+	if failure != nil {
+		return nil, failure
+	}
+	out := &movingShipments{Units: integer(0), Oldest: []movingShipment{}}
+	for _, r := range rows {
+		if r.Arrived != "" || r.Sent == "" {
+			continue
+		}
+		units := integer(0)
+		for _, i := range r.Items {
+			units = units.add(i.Shipped)
+		}
+		out.Count++
+		out.Units = out.Units.add(units)
+		out.Oldest = append(out.Oldest, movingShipment{
+			parseDecimal(string(r.ID)), r.Ref, r.To.Name, r.Sent, units,
+			s.links.page(r.Link, address{"shipment", string(c.UUID), string(r.ID)}.String()),
+		})
+	}
+	slices.SortStableFunc(out.Oldest, func(a, b movingShipment) int { return cmp.Compare(a.Sent, b.Sent) })
+	out.Oldest = out.Oldest[:min(len(out.Oldest), maxShown)]
+	return out, nil
+}
+
+// payments adds up the instalments that are not paid: those due before today,
+// in the last year, and those due in the next 30 days.
+func (s *session) payments(c company, today time.Time) (*paymentOverview, *toolcall.Failure) {
+	type payment struct {
+		Due      decimal `json:"amount_due"`
+		Paid     decimal `json:"paid_amount"`
+		DueDate  text    `json:"due_date"`
+		PaidDate text    `json:"payment_date"`
+		Currency text    `json:"currency"`
+	}
+	q := query{operation: "paymentRequests.list", path: c.path()}.
+		with("start_date", today.AddDate(-1, 0, 0).Format(time.DateOnly)).with("end_date", today.AddDate(0, 0, 30).Format(time.DateOnly))
+	rows, pages, failure := all[payment](s, "payments", q, pageSize, maxDocumentPages)
+	if failure != nil {
+		return nil, failure
+	}
+	if pages > maxDocumentPages {
+		s.left("payments", fmt.Sprintf("Only %d payments of the last year were looked at, %d pages of %d.", len(rows), maxDocumentPages, pages))
+	}
+	out := &paymentOverview{duePayments{Amounts: []money{}}, duePayments{Amounts: []money{}}}
+	for _, p := range rows {
+		at := day(p.DueDate, c.zone())
+		if p.PaidDate != "" || at == "" {
+			continue
+		}
+		open := p.Due
+		if p.Paid.known() {
+			open = open.sub(p.Paid)
+		}
+		to := &out.DueSoon
+		if string(at) < today.Format(time.DateOnly) {
+			to = &out.Overdue
+		}
+		to.Count++
+		to.Amounts = pay(to.Amounts, cmp.Or(p.Currency, c.Currency), open)
+	}
+	return out, nil
+}
+
+// pay adds an amount to those of its currency.
+func pay(amounts []money, currency text, amount decimal) []money {
+	i := slices.IndexFunc(amounts, func(m money) bool { return m.Currency == currency })
+	if i < 0 {
+		amounts = append(amounts, money{currency, integer(0)})
+		i = len(amounts) - 1
+	}
+	amounts[i].Amount = amounts[i].Amount.add(amount)
+	slices.SortFunc(amounts, func(a, b money) int { return cmp.Compare(a.Currency, b.Currency) })
+	return amounts
+}

@@ -1,0 +1,199 @@
+package composite
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+)
+
+// maxResults bounds one answer, maxQuery one question, in bytes.
+const (
+	maxResults = 50
+	maxQuery   = 300
+)
+
+// result has the members that ChatGPT knows, and no others.
+type result struct {
+	ID    string `json:"id"`
+	Title string `json:"title"`
+	URL   string `json:"url"`
+}
+
+type results struct {
+	Results []result `json:"results"`
+	// More and Incomplete are there only when something is left out.
+	More       string    `json:"more,omitempty"`
+	Incomplete []missing `json:"incomplete,omitempty"`
+}
+
+// hit is a result with what decides its place.
+type hit struct {
+	result
+	rank, kind, company, at int
+}
+
+// search looks for records of every kind in all companies of the caller.
+func search(s *session, a arguments) (any, *toolcall.Failure) {
+	question := strings.Join(strings.Fields(a.text("query")), " ")
+	if question == "" || len(question) > maxQuery {
+		return nil, &toolcall.Failure{Kind: toolcall.InvalidArguments, Message: fmt.Sprintf(
+			"search was not called: query must have 1 to %d bytes of text, such as a SKU, an ASIN, a document number or a vendor's name.", maxQuery)}
+	}
+	list, failure := s.companies()
+	if failure != nil {
+		return nil, failure
+	}
+	list, question = namedIn(list, question)
+	list = s.bounded(list)
+	wanted, reports, phrase := asked(question)
+
+	f := finder{session: s, companies: list, kinds: wanted, reports: reports}
+	if failure := f.round(phrase); failure != nil {
+		return nil, failure
+	}
+	if words := strings.Fields(phrase); len(f.hits) == 0 && len(words) > 1 {
+		// The API looks for the phrase as it stands. The longest word is the one
+		// that says most.
+		longest := slices.MaxFunc(words, func(a, b string) int { return cmp.Compare(len(a), len(b)) })
+		if failure := f.round(longest); failure != nil {
+			return nil, failure
+		}
+	}
+	return f.answer(), nil
+}
+
+// namedIn takes the name of a company out of a question, and narrows the search
+// to it.
+func namedIn(list []company, question string) ([]company, string) {
+	for _, c := range list {
+		for _, name := range []text{c.Name, c.ShortName} {
+			n := string(name)
+			if len(n) < 3 || len(n) >= len(question) {
+				continue
+			}
+			padded := " " + question + " "
+			at := strings.Index(strings.ToLower(padded), " "+strings.ToLower(n)+" ")
+			// Lower case may be longer than what it comes from.
+			if at < 0 || at+len(n)+2 > len(padded) || !strings.EqualFold(padded[at+1:at+1+len(n)], n) {
+				continue
+			}
+			return []company{c}, strings.Join(strings.Fields(padded[:at]+" "+padded[at+1+len(n):]), " ")
+		}
+	}
+	return list, question
+}
+
+// asked takes the words for kinds out of a question: "bills from Blue Meridian"
+// looks for Blue Meridian in bills. Without such words every kind is meant.
+func asked(question string) (wanted []kind, reports bool, phrase string) {
+	var rest []string
+	for _, word := range strings.Fields(question) {
+		w := strings.ToLower(strings.Trim(word, ",.;:?!"))
+		i := slices.IndexFunc(kinds, func(k kind) bool { return slices.Contains(k.words, w) })
+		switch {
+		case i >= 0:
+			if !slices.ContainsFunc(wanted, func(k kind) bool { return k.name == kinds[i].name }) {
+				wanted = append(wanted, kinds[i])
+			}
+		case slices.Contains(reportWords, w):
+			reports = true
+		default:
+			rest = append(rest, word)
+		}
+	}
+	if wanted == nil && !reports {
+		return kinds, true, question
+	}
+	// What joins a kind to a name is no part of the name.
+	for len(rest) > 0 && slices.Contains(joining, strings.ToLower(rest[0])) {
+		rest = rest[1:]
+	}
+	for len(rest) > 0 && slices.Contains(joining, strings.ToLower(rest[len(rest)-1])) {
+		rest = rest[:len(rest)-1]
+	}
+	return wanted, reports, strings.Join(rest, " ")
+}
+
+var joining = []string{"of", "from", "for", "by", "to", "with", "the", "a", "an", "all", "any", "about", "on", "in", "my", "number", "no", "no."}
+
+type finder struct {
+	*session
+	companies []company
+	kinds     []kind
+	reports   bool
+
+	mu   sync.Mutex
+	hits []hit
+	// more counts the lists of which only the first page was read.
+	more int
+}
+
+// round searches everywhere for one phrase; an empty one gives the newest.
+func (f *finder) round(phrase string) *toolcall.Failure {
+	for ci, c := range f.companies {
+		for _, k := range f.kinds {
+			ki := slices.IndexFunc(kinds, func(other kind) bool { return other.name == k.name })
+			f.part(k.title+"s of "+string(c.Name), func() *toolcall.Failure {
+				var found page[record]
+				q := query{operation: k.list, path: c.path()}.with("search", phrase).with("page", "1").with("per_page", fmt.Sprint(k.size))
+				if failure := f.get(q, &found); failure != nil {
+					return failure
+				}
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				if found.last() > 1 {
+					f.more++
+				}
+				for i, r := range found.Data {
+					f.add(r, address{k.name, string(c.UUID), string(r.ID)}, c, hit{rank: r.rank(phrase), kind: ki, company: ci, at: i})
+				}
+				return nil
+			})
+		}
+	}
+	if f.reports {
+		f.part("Reports", func() *toolcall.Failure {
+			var found page[record]
+			if failure := f.get(query{operation: "listReports"}, &found); failure != nil {
+				return failure
+			}
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			for i, r := range found.Data {
+				if rank := r.rank(phrase); rank < 3 || phrase == "" {
+					f.add(r, address{kind: reportKind, id: string(r.ID)}, company{}, hit{rank: rank, kind: len(kinds), at: i})
+				}
+			}
+			return nil
+		})
+	}
+	return f.wait()
+}
+
+// add notes a hit; the caller holds the lock. What cannot be fetched again is no
+// result.
+func (f *finder) add(r record, a address, c company, h hit) {
+	if _, ok := parseAddress(a.String()); !ok {
+		return
+	}
+	h.result = result{a.String(), r.headline(a.kind, c), f.links.page(r.Link, a.String())}
+	f.hits = append(f.hits, h)
+}
+
+func (f *finder) answer() results {
+	slices.SortFunc(f.hits, func(a, b hit) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.kind, b.kind), cmp.Compare(a.company, b.company), cmp.Compare(a.at, b.at))
+	})
+	out := results{Results: []result{}, Incomplete: f.incomplete()}
+	for _, h := range f.hits[:min(len(f.hits), maxResults)] {
+		out.Results = append(out.Results, h.result)
+	}
+	if f.more > 0 || len(f.hits) > maxResults {
+		out.More = "There are more than these. Search for something more exact, or use the tool that lists the kind that you need."
+	}
+	return out
+}

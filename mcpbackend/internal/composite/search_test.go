@@ -1,0 +1,219 @@
+package composite
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+)
+
+func TestSearchHasTheShapeThatChatGPTExpects(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: answers(map[string]string{
+		"listCompanies": list(acme), "listReports": `{"count":2,"data":[{"id":12,"title":"Stock on hand","link":"https://my.neonpanel.com/app/reports/a"},{"id":9,"title":"Sales"}]}`,
+		"bills.list": list(`{"id":51,"ref_number":"B-51","name":"Freight","date":"2026-01-02","amount":12.50,"currency":"USD","vendor":{"name":"Blue & Co"},"link":"https://my.neonpanel.com/app/b"}`),
+	})}
+	r := run(t.Context(), t, a, "search", `{"query":"stock"}`)
+	decoded[results](t, r)
+	want := `{"results":[` +
+		`{"id":"report:12","title":"Report Stock on hand","url":"https://my.neonpanel.com/app/reports/a"},` +
+		`{"id":"bill:aaaa:51","title":"Bill B-51: Freight, Blue & Co, 2026-01-02, 12.50 USD (Acme Toys)","url":"https://my.neonpanel.com/app/b"}]}`
+	if r.Text != want {
+		t.Errorf("%s\nwant\n%s", r.Text, want)
+	}
+}
+
+func TestSearchLooksEverywhereInEveryCompany(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch)})}
+	decoded[results](t, run(t.Context(), t, a, "search", `{"query":"  blue   meridian "}`))
+	for _, operation := range []string{"listInventoryItems", "inventoryOrders.list", "bills.list", "invoices.list", "shipments.list", "vendors.list"} {
+		asked := a.asked(operation)
+		text := strings.Join(asked, "\n")
+		if !strings.Contains(text, "/aaaa/") || !strings.Contains(text, "/bbbb/") || !strings.Contains(text, "search=blue meridian&") {
+			t.Errorf("%s was asked %v", operation, asked)
+		}
+	}
+	if len(a.asked("listReports")) == 0 {
+		t.Error("no reports")
+	}
+}
+
+func TestSearchUnderstandsKindsAndCompanies(t *testing.T) {
+	t.Parallel()
+	for question, want := range map[string]struct {
+		operation, asked string
+		calls            int
+	}{
+		"bills from Blue Meridian": {"bills.list", "search=Blue Meridian&", 2},
+		"acme bills":               {"bills.list", "/aaaa/bills?page=1&", 1},
+		"Invoice 4711":             {"invoices.list", "search=4711&", 2},
+		"PO TRAIL-PO-2":            {"inventoryOrders.list", "search=TRAIL-PO-2&", 2},
+		"orders of Birch GmbH":     {"inventoryOrders.list", "/bbbb/inventory-orders?page=1&", 1},
+		"vendors":                  {"vendors.list", "vendors?page=1&", 2},
+	} {
+		a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch), want.operation: list(`{"id":1,"name":"x"}`)})}
+		decoded[results](t, run(t.Context(), t, a, "search", fmt.Sprintf(`{"query":%q}`, question)))
+		asked := a.asked(want.operation)
+		if len(asked) != want.calls || !strings.Contains(asked[0], want.asked) {
+			t.Errorf("%q: %s was asked %v", question, want.operation, asked)
+		}
+		if len(a.requests) != 1+want.calls {
+			t.Errorf("%q asked more than it had to: %d calls", question, len(a.requests))
+		}
+	}
+}
+
+func TestSearchTriesTheLongestWordWhenThePhraseFindsNothing(t *testing.T) {
+	t.Parallel()
+	otherwise := answers(map[string]string{"listCompanies": list(acme)})
+	a := &api{}
+	a.answer = func(ctx ctx, r neonpanel.Request) (string, error) {
+		if r.Operation == "listInventoryItems" && queryOf(r, "search") == "hammock" {
+			return list(`{"id":7,"sku":"HMK","name":"Camping Hammock","country_code":"US"}`), nil
+		}
+		return otherwise(ctx, r)
+	}
+	got := decoded[results](t, run(t.Context(), t, a, "search", `{"query":"green hammock big"}`))
+	if len(got.Results) != 1 || got.Results[0].ID != "item:aaaa:7" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestSearchSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	found := map[string]string{"listCompanies": list(acme, birch), "vendors.list": list(`{"id":3,"name":"Blue"}`)}
+	a := &api{answer: failing("bills.list", &neonpanel.Error{Class: neonpanel.Unavailable},
+		failing("listReports", &neonpanel.Error{Class: neonpanel.Forbidden}, answers(found)))}
+	got := decoded[results](t, run(t.Context(), t, a, "search", `{"query":"blue"}`))
+	if len(got.Results) != 2 || len(got.Incomplete) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	if m := got.Incomplete[0]; fmt.Sprint(m.Parts) != "[Bills of Acme Toys Bills of Birch GmbH]" || !strings.Contains(m.Reason, "has a problem") {
+		t.Errorf("%+v", m)
+	}
+	if m := got.Incomplete[1]; fmt.Sprint(m.Parts) != "[Reports]" || !strings.Contains(m.Reason, "refused") {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestSearchFailsWhenEverythingFails(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: func(_ ctx, r neonpanel.Request) (string, error) {
+		if r.Operation == "listCompanies" {
+			return list(acme), nil
+		}
+		return "", &neonpanel.Error{Class: neonpanel.RateLimited, RetryAfter: 7e9}
+	}}
+	r := run(t.Context(), t, a, "search", `{"query":"blue"}`)
+	if r.Failure == nil || r.Failure.Kind != toolcall.RateLimited || r.Failure.RetryAfter != 7e9 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestSearchIsBounded(t *testing.T) {
+	t.Parallel()
+	var companies []string
+	for i := range 30 {
+		companies = append(companies, fmt.Sprintf(`{"id":%d,"uuid":"u%d","name":"Company %d","currency":"USD"}`, i, i, i))
+	}
+	a := &api{answer: answers(map[string]string{
+		"listCompanies": list(companies...), "invoices.list": pageOf(1, 9, `{"id":1,"name":"a"}`, `{"id":2,"name":"b"}`, `{"id":3,"name":"c"}`),
+	})}
+	got := decoded[results](t, run(t.Context(), t, a, "search", `{"query":"a"}`))
+	if len(got.Results) != maxResults || got.More == "" {
+		t.Errorf("%d results, more: %q", len(got.Results), got.More)
+	}
+	if len(got.Incomplete) != 1 || len(got.Incomplete[0].Parts) != 30-maxCompanies || !strings.Contains(got.Incomplete[0].Reason, "25 companies") {
+		t.Errorf("%+v", got.Incomplete)
+	}
+	if n := len(a.asked("invoices.list")); n != maxCompanies {
+		t.Errorf("%d companies were searched", n)
+	}
+}
+
+func TestSearchPutsTheBestFirst(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: answers(map[string]string{
+		"listCompanies":        list(acme),
+		"listInventoryItems":   list(`{"id":1,"sku":"A-100-X","name":"contains"}`, `{"id":2,"sku":"zz","name":"by something else"}`, `{"id":3,"sku":"100","name":"exact"}`),
+		"inventoryOrders.list": list(`{"id":4,"ref_number":"1001"}`),
+	})}
+	got := decoded[results](t, run(t.Context(), t, a, "search", `{"query":"100"}`))
+	var ids []string
+	for _, r := range got.Results {
+		ids = append(ids, r.ID)
+	}
+	if strings.Join(ids, " ") != "item:aaaa:3 order:aaaa:4 item:aaaa:1 item:aaaa:2" {
+		t.Errorf("%v", ids)
+	}
+}
+
+func TestSearchWantsAQuestion(t *testing.T) {
+	t.Parallel()
+	for _, arguments := range []string{`{}`, `{"query":"  "}`, `{"query":null}`, `{"query":"` + strings.Repeat("x", 301) + `"}`} {
+		a := &api{answer: answers(nil)}
+		if r := run(t.Context(), t, a, "search", arguments); r.Failure == nil || r.Failure.Kind != toolcall.InvalidArguments || len(a.requests) > 0 {
+			t.Errorf("%.40s: %+v", arguments, r)
+		}
+	}
+}
+
+func TestIDsLeadBackToTheirRecord(t *testing.T) {
+	t.Parallel()
+	for id, want := range map[string]address{
+		"report:12":        {"report", "", "12"},
+		" bill:aa-_9:51 ":  {"bill", "aa-_9", "51"},
+		"vendor:b7344:411": {"vendor", "b7344", "411"},
+	} {
+		if got, ok := parseAddress(id); !ok || got != want || got.String() != strings.TrimSpace(id) {
+			t.Errorf("%q is %+v", id, got)
+		}
+	}
+	for _, id := range []string{
+		"", "bill", "bill:51", "bill:aa:", "bill:aa:x", "bill:..:51", "bill:a/b:51", "bill:aa:51:1", "company:aa:1", "report:aa:1", "bill:aa:5.1",
+		"bill:%2e%2e:51", "bill:aa:-1", "bill:a?b:1", "bill:aa:1234567890123456789", "BILL:aa:1", "report:12\nx",
+	} {
+		if got, ok := parseAddress(id); ok {
+			t.Errorf("%q is taken for %+v", id, got)
+		}
+	}
+}
+
+func FuzzAddress(f *testing.F) {
+	for _, s := range []string{"bill:aa:51", "report:1", "item:..:1", "vendor:a:0", ":::"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, id string) {
+		a, ok := parseAddress(id)
+		if !ok {
+			return
+		}
+		if again, ok := parseAddress(a.String()); !ok || again != a {
+			t.Errorf("%q is %+v, which is %+v", id, a, again)
+		}
+		if a.company != "" && !neonpanel.ValidPathArgument(a.company) || !neonpanel.ValidPathArgument(a.id) {
+			t.Errorf("%q gives a path argument that is none: %+v", id, a)
+		}
+	})
+}
+
+func FuzzSearchQuestion(f *testing.F) {
+	for _, s := range []string{"bills of Acme Toys", "acme", "ACME TOYS bills", "the", "İ acme toys x", "bill bill", "\xff acme toys \xff", "Reports"} {
+		f.Add(s)
+	}
+	companies := []company{{UUID: "aaaa", Name: "Acme Toys", ShortName: "ACME"}, {UUID: "bbbb", Name: "Ünder İst", ShortName: "İST"}}
+	f.Fuzz(func(t *testing.T, question string) {
+		question = strings.Join(strings.Fields(question), " ")
+		list, rest := namedIn(companies, question)
+		if len(list) == 0 || len(rest) > len(question) {
+			t.Errorf("%q leaves %d companies and %q", question, len(list), rest)
+		}
+		wanted, reports, phrase := asked(rest)
+		if len(wanted) == 0 && !reports || len(phrase) > len(rest) {
+			t.Errorf("%q asks for nothing, phrase %q", question, phrase)
+		}
+	})
+}
