@@ -124,7 +124,7 @@ func TestTextsNameOnlyToolsThatExist(t *testing.T) {
 		}
 	}
 	// Members of answers that descriptions speak of.
-	for _, name := range []string{"short_name", "revenue_amount", "cogs_amount", "due_date", "request_id"} {
+	for _, name := range []string{"short_name", "revenue_amount", "cogs_amount", "due_date", "request_id", "next_cursor"} {
 		known[name] = true
 	}
 	word := regexp.MustCompile(`\b(?:[a-z]+(_[a-z]+)+|[a-z]+[A-Z][A-Za-z]*|[a-zA-Z]+[.](list|read|create|update))\b`)

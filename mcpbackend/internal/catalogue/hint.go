@@ -41,6 +41,9 @@ type hint struct {
 	Arguments map[string]argumentHint `yaml:"arguments"`
 	Upload    *uploadHint             `yaml:"upload"`
 	Next      *nextHint               `yaml:"next"`
+	// List is the member of the answer that holds the rows, where it is not data
+	// or where there are no pages.
+	List string `yaml:"list"`
 }
 
 // argumentHint changes one argument; its key is the parameter's name in the

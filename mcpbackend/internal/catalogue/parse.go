@@ -150,7 +150,11 @@ func (d *tree) makeTool(path, method string, item, operation *yaml.Node, common 
 			parameters = append(parameters, p)
 		}
 	}
-	t.Operation = Operation{ID: id, Method: method, Path: path, Parameters: parameters}
+	list := ""
+	if t.ReadOnly && method == "GET" {
+		parameters, list = answerArguments(parameters, h.List)
+	}
+	t.Operation = Operation{ID: id, Method: method, Path: path, Parameters: parameters, List: list}
 	if u := h.Upload; u != nil {
 		t.Operation.Upload = &Upload{
 			MediaType: u.MediaType, Magic: u.Magic, MaxBytes: u.MaxBytes, Query: u.Query, Object: u.Object,
@@ -165,7 +169,7 @@ func (d *tree) makeTool(path, method string, item, operation *yaml.Node, common 
 func inputSchema(parameters []Parameter, names map[string]string) json.RawMessage {
 	input := &Schema{Type: "object", Closed: true}
 	for _, p := range parameters {
-		if p.Hidden {
+		if p.Hidden || p.Unlisted {
 			continue
 		}
 		p.Schema.nameTools(names)

@@ -50,7 +50,7 @@ func TestUnknownOperationsBecomeToolsWithCare(t *testing.T) {
 		readOnly, destructive, idempotent, openWorld bool
 		scopes, schema                               string
 	}{
-		{"get_widget", true, false, true, false, "", `{"type":"object","properties":{"widgetId":{"type":"integer"}},"required":["widgetId"],"additionalProperties":false}`},
+		{"get_widget", true, false, true, false, "", `{"type":"object","properties":{"widgetId":{"type":"integer"}` + answerProperties + `},"required":["widgetId"],"additionalProperties":false}`},
 		{"widgets_replace_all", false, true, true, true, "read:widgets write:widgets", `{"type":"object","properties":{"widgetId":{"type":"integer"},"name":{"type":"string"},"body_widgetId":{"type":"integer"}` + gateway + `},"required":["widgetId","name"],"additionalProperties":false}`},
 		{"delete_widget", false, true, true, true, "", `{"type":"object","properties":{"widgetId":{"type":"integer"}` + gateway + `},"required":["widgetId"],"additionalProperties":false}`},
 		{"create_widget_url", false, true, false, true, "", `{"type":"object","properties":{"body":{"type":"array","items":{"type":"string"}}` + gateway + `},"required":["body"],"additionalProperties":false}`},
@@ -75,6 +75,10 @@ func TestUnknownOperationsBecomeToolsWithCare(t *testing.T) {
 		}
 	}
 }
+
+// answerProperties are the arguments of a tool that reads one thing.
+const answerProperties = `,"cursor":{"type":"string","description":"next_cursor of the answer before, to go on there"}` +
+	`,"fields":{"type":"array","description":"Return only these, such as id or vendor.name","items":{"type":"string"}}`
 
 func TestSchemasAreInlined(t *testing.T) {
 	t.Parallel()
@@ -129,9 +133,9 @@ components:
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := `{"type":"object","properties":{"a":` + test.want + `},"additionalProperties":false}`
+			want := `{"type":"object","properties":{"a":` + test.want + answerProperties + `},"additionalProperties":false}`
 			if len(c.Tools()) != 1 || string(c.Tools()[0].InputSchema) != want {
-				t.Errorf("%v %v", c.Tools(), c.Warnings())
+				t.Errorf("%d tools, %v", len(c.Tools()), c.Warnings())
 				t.Errorf("got  %s", c.Tools()[0].InputSchema)
 				t.Errorf("want %s", want)
 			}
@@ -161,7 +165,7 @@ func TestBodyOfAGetGoesIntoTheQuery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := c.Tools()[0].Operation.Parameters; len(p) != 1 || p[0].In != InQuery {
+	if p := c.Tools()[0].Operation.Parameters; p[0].Argument != PerPageArgument || p[0].In != InQuery || p[0].Unlisted {
 		t.Errorf("%+v", p)
 	}
 }
@@ -275,8 +279,8 @@ actions:
 		got = append(got, fmt.Sprintf("%s %s %s %v %s", tool.Name, tool.Title, tool.Toolset, tool.Scopes, tool.InputSchema))
 	}
 	want := []string{
-		`a New one [more read] {"type":"object","properties":{"p":{"type":"string","maxLength":7},"q":{"type":"integer"}},"required":["p"],"additionalProperties":false}`,
-		`b b other [read] {"type":"object","properties":{},"additionalProperties":false}`,
+		`a New one [more read] {"type":"object","properties":{"p":{"type":"string","maxLength":7},"q":{"type":"integer"}` + answerProperties + `},"required":["p"],"additionalProperties":false}`,
+		`b b other [read] {"type":"object","properties":{` + answerProperties[1:] + `},"additionalProperties":false}`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -56,6 +56,9 @@ type Operation struct {
 	Upload *Upload
 	// Next is set when an answer of 202 asks for a later call.
 	Next *Next
+	// List is the member of the answer that holds its rows; empty when the answer
+	// is one thing.
+	List string
 }
 
 // Location is the part of the request that an argument goes to.
@@ -90,6 +93,8 @@ type Parameter struct {
 	// Names says what else may be given in place of the value.
 	Names  Naming
 	Schema *Schema
+	// Unlisted arguments are accepted, but not offered.
+	Unlisted bool
 }
 
 // Naming says by what other names a value goes.

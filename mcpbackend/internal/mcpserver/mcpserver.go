@@ -25,6 +25,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/rpc"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
 )
 
 // Modern is the first version without handshake and sessions.
@@ -37,7 +38,7 @@ const listTTL = 5 * time.Minute
 // it stands by itself and stays under 512 characters.
 const instructions = "NeonPanel holds the books and the stock of Amazon and other marketplace sellers: " +
 	"companies, inventory, warehouses, revenue, cost of goods sold, landed cost, reports and document import. " +
-	"Start with list_companies: most tools need a company's uuid. Lists come in pages; ask for the next page until you have enough. " +
+	"Start with list_companies: most tools need a company's uuid. An answer with next_cursor has more: call again with it as cursor until you have enough. " +
 	"Dates are YYYY-MM-DD. Figures are exactly as NeonPanel holds them: do not round or guess. " +
 	"Ask the user before a tool that writes."
 
@@ -181,6 +182,9 @@ func (h handler) call(ctx context.Context, req *mcp.CallToolRequest) (result *mc
 	stop := context.AfterFunc(call.Done, func() { cancel(context.Cause(call.Done)) })
 	defer stop()
 
+	if token := req.Params.GetProgressToken(); token != nil {
+		ctx = toolcall.WithProgress(ctx, progress(ctx, req.Session, token))
+	}
 	out := h.calls.Call(ctx, call.Caller, h.via, cmp.Or(call.alias, req.Params.Name), req.Params.Arguments)
 	d := out.Denial
 	if out.Failure != nil && errors.Is(context.Cause(ctx), ErrExpired) {
@@ -192,6 +196,19 @@ func (h handler) call(ctx context.Context, req *mcp.CallToolRequest) (result *mc
 		call.denial.Store(d)
 	}
 	return Result(out, d), nil
+}
+
+// progress tells a client that asked for it how its call is getting on.
+func progress(ctx context.Context, session *mcp.ServerSession, token any) toolcall.Progress {
+	// Progress must grow with every notification, whatever the clock says.
+	last := 0.0
+	return func(after, of time.Duration, message string) {
+		last = max(after.Seconds(), last+0.001)
+		// The call goes on when the client cannot be told.
+		_ = session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{
+			ProgressToken: token, Message: message, Progress: last, Total: max(of.Seconds(), last),
+		})
+	}
 }
 
 // Result is a tool result for a model.

@@ -53,7 +53,8 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 		return err
 	}
 	defer api.Close()
-	runner, err := composite.New(toolcall.New(api, toolcall.Options{Logger: log}), api, composite.Options{APIURL: c.APIURL.String(), Logger: log})
+	stopping := make(chan struct{})
+	runner, err := composite.New(toolcall.New(api, toolcall.Options{Logger: log, Tools: tools, Stopping: stopping}), api, composite.Options{APIURL: c.APIURL.String(), Logger: log})
 	if err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	for _, l := range listeners[1:] {
 		operations = append(operations, server.NewServer(l, ops.Handler(metrics, &ready), log))
 	}
-	main.OnStop(func() { ready.Store(false); streams.Drain() })
+	main.OnStop(func() { ready.Store(false); close(stopping); streams.Drain() })
 	ready.Store(true)
 	go debug.FreeOSMemory() // what the start needed is not needed again
 	log.Info("serving", "version", build.Version, "commit", build.Commit, "tools", len(tools.Tools()), "listen", listeners[0].Addr().String(), "tls", c.TLS != nil)

@@ -155,7 +155,7 @@ func missing(p *catalogue.Parameter) string {
 func unknownArguments(t *catalogue.Tool, unknown []string) string {
 	var names []string
 	for i := range t.Operation.Parameters {
-		if p := &t.Operation.Parameters[i]; !p.Hidden {
+		if p := &t.Operation.Parameters[i]; !p.Hidden && !p.Unlisted {
 			names = append(names, p.Argument)
 		}
 	}

@@ -50,7 +50,7 @@ func explain(t *catalogue.Tool, err error) Failure {
 		f.Kind = Unavailable
 		switch e.Reason {
 		case neonpanel.ReasonOversize:
-			f.Message = "NeonPanel's answer is too large. Ask for less: a shorter period, a smaller per_page, or more filters."
+			f.Message = "NeonPanel's answer is too large. Ask for less: a shorter period, a smaller limit, or more filters."
 		case neonpanel.ReasonUnexpected:
 			f.Message = fmt.Sprintf("NeonPanel did not carry out the call: it answered with status %d%s. Tell the user if this keeps happening.", e.Status, said(e))
 		case neonpanel.ReasonCircuitOpen:

@@ -195,17 +195,32 @@ func checkLink(link string) string {
 }
 
 // writer writes a JSON object.
-type writer struct{ b []byte }
+type writer struct {
+	b     []byte
+	begun bool
+}
 
-func (w *writer) member(name string, value []byte) {
-	if w.b == nil {
-		w.b = append(make([]byte, 0, len(name)+len(value)+64), '{')
-	} else {
+func (w *writer) begin() {
+	if !w.begun {
+		w.begun = true
+		w.b = append(w.b, '{')
+	}
+}
+
+// name writes the name of a member, which has its quotes.
+func (w *writer) name(name []byte) {
+	w.begin()
+	if w.b[len(w.b)-1] != '{' {
 		w.b = append(w.b, ',')
 	}
-	w.b = append(w.b, marshal(name)...)
-	w.b = append(w.b, ':')
+	w.b = append(append(w.b, name...), ':')
+}
+
+func (w *writer) raw(name, value []byte) {
+	w.name(name)
 	w.b = append(w.b, value...)
 }
+
+func (w *writer) member(name string, value []byte) { w.raw(marshal(name), value) }
 
 func (w *writer) close() []byte { return append(w.b, '}') }

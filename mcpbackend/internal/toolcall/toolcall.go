@@ -105,8 +105,21 @@ type Options struct {
 	MaxResultBytes int
 	// Logger is told of faults of ours, without arguments or tokens.
 	Logger *slog.Logger
-	// Now is the clock; time.Now.
-	Now func() time.Time
+	// Tools finds the tool that comes after an answer of 202, which is followed up
+	// for at most [Followed]; nil means that it is not.
+	Tools Tools
+	// Stopping, when closed, ends every wait: calls that are under way then hand
+	// back what they have.
+	Stopping <-chan struct{}
+	// Now and Wait are the clock; nil means the real one. Wait says whether the
+	// whole time has passed.
+	Now  func() time.Time
+	Wait func(context.Context, time.Duration) bool
+}
+
+// Tools finds tools by name.
+type Tools interface {
+	Lookup(name string) (catalogue.Tool, bool)
 }
 
 type runner struct {
@@ -114,13 +127,24 @@ type runner struct {
 	maxBytes int
 	logger   *slog.Logger
 	writes   *writes.Memory
+	tools    Tools
+	followed time.Duration
+	now      func() time.Time
+	wait     func(context.Context, time.Duration) bool
 }
 
 // New makes a Runner on api.
 func New(api API, options Options) Runner {
 	r := &runner{
 		api: api, maxBytes: options.MaxResultBytes, logger: options.Logger,
+		tools: options.Tools, followed: Followed, now: options.Now, wait: options.Wait,
 		writes: writes.New(writes.Options{Now: options.Now}),
+	}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if r.wait == nil {
+		r.wait = func(ctx context.Context, d time.Duration) bool { return pause(ctx, options.Stopping, d) }
 	}
 	if r.maxBytes <= 0 {
 		r.maxBytes = 100_000
@@ -144,6 +168,9 @@ func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMe
 	if len(faults) > 0 {
 		return failed(Failure{Kind: InvalidArguments, Message: listFaults(&t, faults)})
 	}
+	if t.ReadOnly {
+		return r.read(ctx, &t, values, c)
+	}
 	request, faults := buildRequest(&t, values)
 	if fault := nothingToChange(&t, values); fault != "" {
 		faults = append(faults, fault)
@@ -152,14 +179,7 @@ func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMe
 		return failed(Failure{Kind: InvalidArguments, Message: listFaults(&t, faults)})
 	}
 	request.Bearer = c.Bearer
-	if !t.ReadOnly {
-		return r.write(ctx, &t, values, request, c)
-	}
-	response, err := r.api.Do(ctx, request)
-	if err != nil {
-		return failed(explain(&t, err))
-	}
-	return r.shape(&t, values, response)
+	return r.write(ctx, &t, values, request, c)
 }
 
 func failed(f Failure) Result {

@@ -24,6 +24,7 @@ const token = "secret-token-of-the-caller"
 // stage is a runner whose API is a real HTTP server on loopback.
 type stage struct {
 	runner    Runner
+	client    *neonpanel.Client
 	catalogue *catalogue.Catalogue
 	calls     atomic.Int32
 }
@@ -50,6 +51,7 @@ func newStage(t testing.TB, handler http.HandlerFunc) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.client = client
 	now := time.Unix(1_800_000_000, 0)
 	s.runner = New(client, Options{Now: func() time.Time { return now }})
 	return s
@@ -100,17 +102,17 @@ func TestAnswerArrivesAsItWasSent(t *testing.T) {
 		if got := r.Header.Get("Authorization"); got != "Bearer "+token {
 			t.Errorf("Authorization %q", got)
 		}
-		answer(200, "application/json", `{ "current_page": 2, "per_page": 30, "last_page": 3, "data": [ {"price": 10.50, "n": 12345678901234567890} ] }`)(w, r)
+		answer(200, "application/json", `{ "current_page": 2, "per_page": 30, "last_page": 2, "filters": {"a": 1.0}, "data": [ {"price": 10.50, "n": 12345678901234567890} ] }`)(w, r)
 	})
 	result := s.call(t, "list_warehouses", `{"companyUuid":"ab12","page":"2","search":"north & south"}`)
 	if result.Failure != nil {
 		t.Fatal(result.Failure)
 	}
-	const want = `{"current_page":2,"per_page":30,"last_page":3,"data":[{"price":10.50,"n":12345678901234567890}]}`
+	const want = `{"filters":{"a":1.0},"data":[{"price":10.50,"n":12345678901234567890}],"total":31,"next_cursor":null}`
 	if string(result.Structured) != want {
 		t.Errorf("structured %s", result.Structured)
 	}
-	if want := want + "\n\nPage 2 of 3. For more, call list_warehouses again with page=3."; result.Text != want {
+	if result.Text != want {
 		t.Errorf("text %s", result.Text)
 	}
 }
@@ -139,6 +141,12 @@ func TestArgumentsReachTheAPI(t *testing.T) {
 		{"list with commas", "bills_list", `{"companyUuid":"a","vendors":"1, 2"}`, "/api/v1/companies/a/bills?page=1&vendors%5B%5D=1&vendors%5B%5D=2"},
 		{"listings always say per_page", "get_listings", `{"companyUuid":"a"}`, "/api/v1/companies/a/listings?page=1&per_page=30"},
 		{"products always say per_page", "get_products", `{"companyUuid":"a"}`, "/api/v1/companies/a/products?page=1&per_page=30"},
+		{"limit below the API's smallest page", "list_companies", `{"limit":3}`, "/api/v1/companies?page=1&per_page=10"},
+		{"limit that is a page", "list_companies", `{"limit":45}`, "/api/v1/companies?page=1&per_page=45"},
+		{"limit above the API's largest page", "list_companies", `{"limit":"150"}`, "/api/v1/companies?page=1&per_page=60"},
+		{"limit of a list of documents", "bills_list", `{"companyUuid":"a","limit":3}`, "/api/v1/companies/a/bills?page=1&per_page=3"},
+		{"limit without pages", "list_reports", `{"limit":3}`, "/api/v1/reports"},
+		{"fields are not sent", "list_reports", `{"fields":["id"]}`, "/api/v1/reports"},
 		{"default in a path", "get_import_instructions", `{}`, "/api/v1/import/bill/instructions"},
 	}
 	for _, test := range tests {
@@ -151,7 +159,7 @@ func TestArgumentsReachTheAPI(t *testing.T) {
 				if r.Method != "GET" || r.ContentLength > 0 {
 					t.Errorf("%s with a body of %d bytes", r.Method, r.ContentLength)
 				}
-				answer(200, "application/json", `{}`)(w, r)
+				answer(200, "application/json", `{"id":1}`)(w, r)
 			})
 			if result := s.call(t, test.tool, test.arguments); result.Failure != nil {
 				t.Error(result.Failure.Message)
@@ -173,8 +181,8 @@ func TestBadArgumentsAreNamedAndNothingIsCalled(t *testing.T) {
 		{"required", "list_warehouses", `{}`, []string{"companyUuid is required", "list_companies"}},
 		{"required, empty", "list_warehouses", `{"companyUuid":""}`, []string{"companyUuid must be"}},
 		{"required, null", "list_warehouses", `{"companyUuid":null}`, []string{"companyUuid is required"}},
-		{"unknown", "list_companies", `{"limit":5}`, []string{`no argument is named "limit"`, "page, per_page"}},
-		{"unknown where there are none", "list_reports", `{"a":1}`, []string{"takes no arguments"}},
+		{"unknown", "list_companies", `{"colour":5}`, []string{`no argument is named "colour"`, "there are cursor, limit, fields"}},
+		{"limit", "list_companies", `{"limit":201}`, []string{"limit must be an integer from 1 to 200, not 201"}},
 		{"all at once", "revenue_and_cogs_summary", `{"end_date":"31.01.2026","periodicity":"weekly","grouping":["sku"],"country_codes":["USA"],"colour":1}`,
 			[]string{"6 arguments", "start_date is required", "end_date must be a date as YYYY-MM-DD", `periodicity must be one of "total", "yearly", "quarterly", "monthly", not "weekly"`, "grouping[0] must be one of", "country_codes[0] must have 2 characters, not 3", `"colour"`}},
 		{"impossible date", "inventory_balances", `{"companyUuid":"a","inventoryId":1,"balances_date":"2026-02-30"}`, []string{"balances_date must be a date"}},
@@ -242,7 +250,7 @@ func TestAnswersAreShaped(t *testing.T) {
 		body      string
 		want      string
 	}{
-		{"list", 200, "application/json", `[1, 2]`, `{"data":[1,2]}`},
+		{"list", 200, "application/json", `[1, 2]`, `{"data":[1,2],"total":2,"next_cursor":null}`},
 		{"scalar", 200, "application/json", `"x"`, `{"value":"x"}`},
 		{"nothing", 204, "", ``, `{"ok":true}`},
 		{"plain text", 200, "text/plain; charset=utf-8", "Vendor: the \"name\"\n", `{"text":"Vendor: the \"name\""}`},

@@ -99,7 +99,7 @@ func (r *runner) write(ctx context.Context, t *catalogue.Tool, given values, req
 			Text: fmt.Sprintf("Nothing was sent: the same change was made %d seconds ago, and its answer is no longer at hand. Read it, or call again with repeat set to true to make the change once more.", ago),
 		}
 	}
-	result := r.shape(t, given, answer.Response)
+	result := r.shape(ctx, t, given, answer.Response, c)
 	switch {
 	case answer.First && result.Failure != nil:
 		again := fmt.Sprintf(" Nothing was sent: this is the outcome of the same call %d seconds ago. If the change was not made, call again with repeat set to true.", ago)
