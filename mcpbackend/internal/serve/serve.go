@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/companies"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/composite"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/config"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/documents"
@@ -54,7 +55,9 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	}
 	defer api.Close()
 	stopping := make(chan struct{})
-	runner, err := composite.New(toolcall.New(api, toolcall.Options{Logger: log, Tools: tools, Stopping: stopping}), api, composite.Options{APIURL: c.APIURL.String(), Logger: log})
+	runner, err := composite.New(toolcall.New(api, toolcall.Options{
+		Logger: log, Tools: tools, Stopping: stopping, Companies: companies.New(api, time.Now),
+	}), api, composite.Options{APIURL: c.APIURL.String(), Logger: log})
 	if err != nil {
 		return err
 	}

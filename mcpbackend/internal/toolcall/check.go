@@ -40,10 +40,31 @@ func (c *checker) argument(p *catalogue.Parameter, raw json.RawMessage) json.Raw
 	}
 	before := len(c.faults)
 	c.value(p.Schema, value, p.Argument)
-	if len(c.faults) == before && p.In == catalogue.InPath && !neonpanel.ValidPathArgument(text(raw)) {
+	switch {
+	case len(c.faults) > before:
+	case p.Names == catalogue.Companies:
+		c.company(p, raw)
+	case p.In == catalogue.InPath && !neonpanel.ValidPathArgument(text(raw)):
 		c.fault(p.Argument, "must be 1 to 128 letters, digits and . _ : ~ - only, beginning with a letter or digit; %s", describe(p.Schema))
 	}
 	return raw
+}
+
+// company refuses what neither is a company's uuid or id nor can be its name.
+func (c *checker) company(p *catalogue.Parameter, raw json.RawMessage) {
+	var items []json.RawMessage
+	if raw[0] != '[' {
+		items = append(items, raw)
+	} else {
+		// It was checked before.
+		_ = json.Unmarshal(raw, &items)
+	}
+	for _, item := range items {
+		if !plausible(text(item)) {
+			c.fault(p.Argument, `must be 1 to 128 characters without / \ ? # %% ;; %s`, describe(p.Schema))
+			return
+		}
+	}
 }
 
 func describe(s *catalogue.Schema) string {

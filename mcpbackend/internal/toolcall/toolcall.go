@@ -115,6 +115,8 @@ type Options struct {
 	// whole time has passed.
 	Now  func() time.Time
 	Wait func(context.Context, time.Duration) bool
+	// Companies finds companies by name; without it they go by uuid alone.
+	Companies Companies
 }
 
 // Tools finds tools by name.
@@ -131,6 +133,8 @@ type runner struct {
 	followed time.Duration
 	now      func() time.Time
 	wait     func(context.Context, time.Duration) bool
+
+	companies Companies
 }
 
 // New makes a Runner on api.
@@ -138,7 +142,7 @@ func New(api API, options Options) Runner {
 	r := &runner{
 		api: api, maxBytes: options.MaxResultBytes, logger: options.Logger,
 		tools: options.Tools, followed: Followed, now: options.Now, wait: options.Wait,
-		writes: writes.New(writes.Options{Now: options.Now}),
+		writes: writes.New(writes.Options{Now: options.Now}), companies: options.Companies,
 	}
 	if r.now == nil {
 		r.now = time.Now
@@ -158,23 +162,30 @@ func New(api API, options Options) Runner {
 func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMessage, c Caller) (result Result) {
 	// A panic here would end the process: the SDK runs tools on its own
 	// goroutines.
+	var about []string
 	defer func() {
 		if fault := recover(); fault != nil {
 			r.logger.Error("a tool call panicked", "tool", t.Name, "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
 			result = failed(Failure{Kind: Internal, Message: "The gateway failed on this call. Nothing more is known; try again, and report it if it happens again."})
 		}
+		result.Companies = about
 	}()
 	values, faults := readArguments(&t, arguments)
+	if fault := nothingToChange(&t, values); fault != "" {
+		faults = append(faults, fault)
+	}
 	if len(faults) > 0 {
 		return failed(Failure{Kind: InvalidArguments, Message: listFaults(&t, faults)})
+	}
+	var failure *Failure
+	about, failure = nameCompanies(ctx, r.companies, &t, c, values)
+	if failure != nil {
+		return failed(*failure)
 	}
 	if t.ReadOnly {
 		return r.read(ctx, &t, values, c)
 	}
 	request, faults := buildRequest(&t, values)
-	if fault := nothingToChange(&t, values); fault != "" {
-		faults = append(faults, fault)
-	}
 	if len(faults) > 0 {
 		return failed(Failure{Kind: InvalidArguments, Message: listFaults(&t, faults)})
 	}

@@ -1,0 +1,277 @@
+package companies
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/openapi"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+)
+
+const acme = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
+
+// api is a NeonPanel with these companies.
+type api struct {
+	companies []Company
+	err       error
+	wait      chan struct{}
+
+	mu    sync.Mutex
+	calls []string // bearer, path and query
+}
+
+func (a *api) Do(ctx context.Context, r neonpanel.Request) (*neonpanel.Response, error) {
+	a.mu.Lock()
+	a.calls = append(a.calls, fmt.Sprint(r.Bearer, " ", r.Method, " ", r.Path, " ", r.PathArguments, r.Query))
+	err := a.err
+	a.mu.Unlock()
+	if r.Path != "/api/v1/companies" {
+		return &neonpanel.Response{Status: 200, Body: []byte(`{}`)}, nil
+	}
+	if a.wait != nil {
+		select {
+		case <-a.wait:
+		case <-ctx.Done():
+			return nil, &neonpanel.Error{Class: neonpanel.Canceled}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	var page int
+	_, _ = fmt.Sscan(r.Query[0].Value, &page)
+	last := max(1, (len(a.companies)+pageSize-1)/pageSize)
+	part := a.companies[min(len(a.companies), (page-1)*pageSize):min(len(a.companies), page*pageSize)]
+	body, err := json.Marshal(map[string]any{"current_page": page, "last_page": last, "data": part})
+	return &neonpanel.Response{Status: 200, MediaType: "application/json", Body: body}, err
+}
+
+func (a *api) asked() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]string(nil), a.calls...)
+}
+
+func some() []Company {
+	return []Company{
+		{"46", acme, "Acme GmbH", "ACME"},
+		{"47", "0000000000000000000000000000000000000047", "Twin", "T1"},
+		{"48", "0000000000000000000000000000000000000048", "twin", "T2"},
+		{"49", "0000000000000000000000000000000000000049", "46", "number"},
+		{"50", "short", "Äpfel & Birnen", "AB"},
+		{"51", "a/b", "Broken", "BR"},
+	}
+}
+
+func TestACompanyIsFoundByAnyOfItsNames(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]struct{ uuid, fault string }{
+		"Acme GmbH":           {acme, ""},
+		" acme gmbh ":         {acme, ""},
+		"ACME":                {acme, ""},
+		"47":                  {"0000000000000000000000000000000000000047", ""},
+		"t2":                  {"0000000000000000000000000000000000000048", ""},
+		"äpfel & birnen":      {"short", ""},
+		"short":               {"short", ""},
+		"TWIN":                {"", "fits several companies"},
+		"46":                  {"", "fits several companies"},
+		"Acme":                {acme, ""},
+		"Acm":                 {"", "names no company of the user"},
+		strings.ToUpper(acme): {strings.ToUpper(acme), ""},
+		"unknown-" + acme:     {"", "names no company of the user"},
+	} {
+		t.Run(given, func(t *testing.T) {
+			t.Parallel()
+			uuid, fault, err := New(&api{companies: some()}, time.Now).Find(t.Context(), toolcall.Caller{}, given)
+			if err != nil || uuid != want.uuid || !strings.HasPrefix(fault, want.fault) || (fault == "") != (want.fault == "") {
+				t.Errorf("%q %q %v", uuid, fault, err)
+			}
+			if strings.HasPrefix(fault, "fits") && (strings.Count(fault, "uuid 0") == 0 || strings.Contains(fault, "Broken")) {
+				t.Errorf("the candidates: %s", fault)
+			}
+		})
+	}
+}
+
+func TestAUUIDNeedsNoSearch(t *testing.T) {
+	t.Parallel()
+	for _, uuid := range []string{acme, "550e8400-e29b-41d4-a716-446655440000"} {
+		a := &api{err: errors.New("asked")}
+		got, fault, err := New(a, time.Now).Find(t.Context(), toolcall.Caller{}, uuid)
+		if got != uuid || fault != "" || err != nil || len(a.asked()) > 0 {
+			t.Errorf("%s %s %v, asked %v", got, fault, err, a.asked())
+		}
+	}
+}
+
+// Incident: a search that stops at the first page of sixty companies.
+func TestTheHundredAndFiftiethCompanyIsFound(t *testing.T) {
+	t.Parallel()
+	a := &api{}
+	for i := range 150 {
+		a.companies = append(a.companies, Company{json.Number(fmt.Sprint(i)), fmt.Sprintf("%040d", i), fmt.Sprintf("Company %d", i), ""})
+	}
+	d := New(a, time.Now)
+	if uuid, fault, err := d.Find(t.Context(), toolcall.Caller{}, "Company 149"); err != nil || uuid != fmt.Sprintf("%040d", 149) {
+		t.Errorf("%s %s %v", uuid, fault, err)
+	}
+	if len(a.asked()) != 3 {
+		t.Errorf("asked %v", a.asked())
+	}
+	if _, fault, _ := d.Find(t.Context(), toolcall.Caller{}, "None"); len(fault) > 4000 || !strings.Contains(fault, "and 130 more") {
+		t.Errorf("%d bytes: %s", len(fault), fault)
+	}
+}
+
+func TestListsAreKeptApartAndForAMinute(t *testing.T) {
+	t.Parallel()
+	a := &api{companies: some()}
+	now := time.Unix(1_800_000_000, 0)
+	d := New(a, func() time.Time { return now })
+	one := toolcall.Caller{Bearer: "t1", Subject: "46", ClientID: "a", Scopes: []string{"x", "y"}}
+	for i, step := range []struct {
+		c     toolcall.Caller
+		later time.Duration
+		asks  int
+	}{
+		{one, 0, 1}, {one, 59 * time.Second, 0},
+		{toolcall.Caller{Bearer: "t2", Subject: "46", ClientID: "a", Scopes: []string{"x", "y"}}, 0, 0},
+		{toolcall.Caller{Bearer: "t3", Subject: "47", ClientID: "a", Scopes: []string{"x", "y"}}, 0, 1},
+		{toolcall.Caller{Bearer: "t4", Subject: "46", ClientID: "b", Scopes: []string{"x", "y"}}, 0, 1},
+		{toolcall.Caller{Bearer: "t5", Subject: "46", ClientID: "a", Scopes: []string{"x"}}, 0, 1},
+		{one, 2 * time.Second, 1},
+	} {
+		now = now.Add(step.later)
+		before := len(a.asked())
+		if _, _, err := d.Find(t.Context(), step.c, "ACME"); err != nil {
+			t.Fatal(err)
+		}
+		asked := a.asked()[before:]
+		if len(asked) != step.asks || step.asks == 1 && !strings.HasPrefix(asked[0], step.c.Bearer+" ") {
+			t.Errorf("step %d asked %v", i, asked)
+		}
+	}
+	for i := range 3 * callers {
+		_, _, _ = d.Find(t.Context(), toolcall.Caller{Subject: fmt.Sprint(i)}, "ACME")
+	}
+	if len(d.known) > callers {
+		t.Errorf("%d lists", len(d.known))
+	}
+	for key, known := range d.known {
+		if strings.Contains(fmt.Sprint(key, known), "t1") {
+			t.Error("a token is kept")
+		}
+	}
+}
+
+func TestFailuresAreNotKept(t *testing.T) {
+	t.Parallel()
+	a := &api{companies: some(), err: &neonpanel.Error{Class: neonpanel.Timeout}}
+	d := New(a, time.Now)
+	if _, _, err := d.Find(t.Context(), toolcall.Caller{}, "ACME"); err == nil {
+		t.Error("no error")
+	}
+	a.err = nil
+	if uuid, _, err := d.Find(t.Context(), toolcall.Caller{}, "ACME"); err != nil || uuid != acme {
+		t.Errorf("%s %v", uuid, err)
+	}
+}
+
+func TestSimultaneousSearchesAreOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := &api{companies: some(), wait: make(chan struct{})}
+		d := New(a, time.Now)
+		first, leave := context.WithCancel(context.Background())
+		left := make(chan error)
+		go func() {
+			_, _, err := d.Find(first, toolcall.Caller{}, "ACME")
+			left <- err
+		}()
+		synctest.Wait()
+		found := make(chan string)
+		for range 5 {
+			go func() {
+				uuid, _, _ := d.Find(context.Background(), toolcall.Caller{}, "ACME")
+				found <- uuid
+			}()
+		}
+		synctest.Wait()
+		leave()
+		if err := <-left; err == nil {
+			t.Error("who left got an answer")
+		}
+		close(a.wait)
+		for range 5 {
+			if uuid := <-found; uuid != acme {
+				t.Errorf("found %q", uuid)
+			}
+		}
+		if len(a.asked()) != 1 {
+			t.Errorf("asked %v", a.asked())
+		}
+	})
+}
+
+// TestToolsTakeNames: in paths, in lists, and in what the tool is told about
+// what went wrong.
+func TestToolsTakeNames(t *testing.T) {
+	t.Parallel()
+	tools, err := catalogue.Load(openapi.Document(), openapi.Overlay(), catalogue.Options{Toolsets: []string{catalogue.AllTools}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forbidden := &neonpanel.Error{Class: neonpanel.Forbidden, Status: 403}
+	for name, test := range map[string]struct {
+		tool, arguments string
+		err             error
+		asked, fails    string // the last call, or the failure
+		companies       string
+	}{
+		"in the path":        {"list_warehouses", `{"companyUuid":"Acme GmbH"}`, nil, "map[companyUuid:" + acme + "]", "", acme},
+		"by number":          {"list_warehouses", `{"company_id":47}`, nil, "map[companyUuid:0000000000000000000000000000000000000047]", "", "0000000000000000000000000000000000000047"},
+		"by the older name":  {"list_warehouses", `{"company":"acme"}`, nil, "map[companyUuid:" + acme + "]", "", acme},
+		"in a list":          {"revenue_and_cogs_summary", `{"start_date":"2026-01-01","company_uuids":["T1","` + acme + `"]}`, nil, "{company_uuids[] 0000000000000000000000000000000000000047} {company_uuids[] " + acme + "}", "", "0000000000000000000000000000000000000047 " + acme},
+		"of a write":         {"create_product", `{"companyUuid":"ACME","sku":"A"}`, nil, "POST /api/v1/companies/{companyUuid}/products map[companyUuid:" + acme + "]", "", acme},
+		"ambiguous":          {"list_warehouses", `{"companyUuid":"twin"}`, nil, "", "companyUuid fits several companies", ""},
+		"nobody's":           {"list_warehouses", `{"companyUuid":"Nobody"}`, nil, "", "Acme GmbH (id 46, uuid " + acme + ")", ""},
+		"two faults":         {"revenue_and_cogs_summary", `{"start_date":"2026-01-01","company_uuids":["twin","Nobody"]}`, nil, "", "2 arguments are wrong", ""},
+		"a broken uuid":      {"list_warehouses", `{"companyUuid":"BR"}`, nil, "", "must be the uuid", ""},
+		"not allowed":        {"list_warehouses", `{"companyUuid":"ACME"}`, forbidden, "", "companyUuid must be a uuid", ""},
+		"not found, refused": {"list_warehouses", `{"companyUuid":"ACME"}`, &neonpanel.Error{Class: neonpanel.Unauthenticated, Status: 401}, "", "Connect to NeonPanel again", ""},
+		"an outage":          {"create_product", `{"companyUuid":"ACME","sku":"A"}`, &neonpanel.Error{Class: neonpanel.Timeout}, "", "was not called", ""},
+		"a foreign uuid":     {"list_warehouses", `{"companyUuid":"1111111111111111111111111111111111111111"}`, forbidden, "map[companyUuid:1111111111111111111111111111111111111111]", "", "1111111111111111111111111111111111111111"},
+		"faults come first":  {"create_product", `{"companyUuid":"ACME"}`, errors.New("asked"), "", "sku is required", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := &api{companies: some(), err: test.err}
+			tool, _ := tools.Lookup(test.tool)
+			r := toolcall.New(a, toolcall.Options{Companies: New(a, time.Now)}).Run(t.Context(), tool, json.RawMessage(test.arguments), toolcall.Caller{Bearer: "t"})
+			asked := a.asked()
+			if test.fails != "" {
+				if r.Failure == nil || !strings.Contains(r.Text, test.fails) || strings.Contains(r.Text, "not known whether") {
+					t.Errorf("%+v", r)
+				}
+				for _, call := range asked {
+					if !strings.Contains(call, "/api/v1/companies map") {
+						t.Errorf("called %s", call)
+					}
+				}
+				return
+			}
+			if r.Failure != nil || !strings.Contains(asked[len(asked)-1], test.asked) || strings.Join(r.Companies, " ") != test.companies {
+				t.Errorf("asked %v: %+v", asked, r)
+			}
+		})
+	}
+}
