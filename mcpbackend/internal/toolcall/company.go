@@ -27,22 +27,8 @@ func plausible(name string) bool {
 		})
 }
 
-// NameCompanies puts uuids for the names of companies among checked arguments
-// of t, by name, and gives the uuids.
-func NameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, c Caller, arguments map[string]json.RawMessage) ([]string, *Failure) {
-	given := make(values, len(t.Operation.Parameters))
-	for i := range t.Operation.Parameters {
-		given[i] = arguments[t.Operation.Parameters[i].Argument]
-	}
-	uuids, failure := nameCompanies(ctx, companies, t, c, given)
-	for i, raw := range given {
-		if raw != nil {
-			arguments[t.Operation.Parameters[i].Argument] = raw
-		}
-	}
-	return uuids, failure
-}
-
+// nameCompanies puts uuids for the names of companies among checked arguments,
+// and gives the uuids.
 func nameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, c Caller, arguments values) ([]string, *Failure) {
 	var uuids, faults []string
 	find := func(p *catalogue.Parameter, raw json.RawMessage) (json.RawMessage, *Failure) {
