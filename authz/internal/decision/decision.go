@@ -172,6 +172,9 @@ type asked struct {
 }
 
 func (a *asked) verify(ctx context.Context, raw string) Response {
+	if a.options.Refused.Spent(a.now, a.request.Client) {
+		ctx = token.Doubt(ctx)
+	}
 	who, err := a.options.Verifier.Verify(ctx, raw)
 	if err != nil {
 		return a.unverified(err)

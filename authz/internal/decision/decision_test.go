@@ -369,6 +369,43 @@ func TestGoodTokensAreNeverLimited(t *testing.T) {
 	}
 }
 
+// doubting is a verifier that tells whether it was asked in doubt.
+type doubting struct{ doubted bool }
+
+func (d *doubting) Verify(ctx context.Context, raw string) (token.Identity, error) {
+	d.doubted = token.Doubted(ctx)
+	return known.Verify(ctx, raw)
+}
+
+func TestTokensOfAnAddressThatKeepsBeingRefusedAreDoubted(t *testing.T) {
+	t.Parallel()
+	v := new(doubting)
+	clock := now
+	d := decider(t, func(o *decision.Options) {
+		o.Refused, _ = limit.New(60, 2)
+		o.Verifier = v
+		o.Now = func() time.Time { return clock }
+	})
+	ask := func(from, authorization string) {
+		d.Decide(t.Context(), decision.Request{Path: "/mcp", Authorization: []string{authorization}, Client: netip.MustParseAddr(from)})
+	}
+	for i, step := range []struct {
+		from, authorization string
+		want                bool
+	}{
+		{"192.0.2.1", "Bearer forged", false}, {"192.0.2.1", "Bearer forged", false},
+		{"192.0.2.1", "Bearer forged", true}, {"192.0.2.1", "Bearer good", true}, {"192.0.2.2", "Bearer good", false},
+	} {
+		if ask(step.from, step.authorization); v.doubted != step.want {
+			t.Errorf("step %d: doubted is %v", i, v.doubted)
+		}
+	}
+	clock = clock.Add(time.Minute)
+	if ask("192.0.2.1", "Bearer good"); v.doubted {
+		t.Error("doubted after a minute's rest")
+	}
+}
+
 func TestAnonymousRequestsCountAgainstTheirAddress(t *testing.T) {
 	t.Parallel()
 	d := decider(t, func(o *decision.Options) { o.Refused, _ = limit.New(60, 2); o.AnonymousDiscovery = true })

@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+	"golang.org/x/time/rate"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/clientauth"
 	"github.com/neonpanel/mcp-gateway/authz/internal/jwt"
@@ -28,7 +31,9 @@ type Config struct {
 	Auth clientauth.Method
 	// Rules judge what comes back.
 	Rules jwt.Rules
-	// Timeout bounds one call, waiting for its turn included.
+	// Wait bounds the waiting for a turn, Timeout the call itself with its
+	// repetition.
+	Wait    time.Duration
 	Timeout time.Duration
 	// InFlight bounds the calls under way at once.
 	InFlight int
@@ -47,10 +52,24 @@ const (
 	pause       = 5 * time.Second
 )
 
+// waitingPerTurn bounds the tokens that wait for a turn, and so what a flood of
+// bad ones can hold.
+const waitingPerTurn = 4
+
+// Tokens of addresses whose requests keep being refused are asked about this
+// often, all of them together: a flood of made-up tokens would else go on to the
+// issuer as it comes.
+const (
+	doubtedPerSecond = 10
+	doubtedBurst     = 10
+)
+
 // Client introspects tokens.
 type Client struct {
 	config  Config
 	turns   chan struct{}
+	waiting atomic.Int32
+	doubted *rate.Limiter
 	breaker *gobreaker.CircuitBreaker[strictjson.Object]
 }
 
@@ -60,12 +79,14 @@ func New(config Config) *Client {
 	// itself that speaks here; one that is there must be right.
 	config.Rules.AllowMissingIssuer = true
 	return &Client{
-		config: config,
-		turns:  make(chan struct{}, config.InFlight),
+		config:  config,
+		turns:   make(chan struct{}, config.InFlight),
+		doubted: rate.NewLimiter(doubtedPerSecond, doubtedBurst),
 		breaker: gobreaker.NewCircuitBreaker[strictjson.Object](gobreaker.Settings{
-			MaxRequests: 1,
-			Timeout:     pause,
-			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= maxFailures },
+			MaxRequests:  1,
+			Timeout:      pause,
+			ReadyToTrip:  func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= maxFailures },
+			IsSuccessful: func(err error) bool { return err == nil || tokensFault(err) },
 		}),
 	}
 }
@@ -87,24 +108,78 @@ func (c *Client) Introspect(ctx context.Context, raw string, t *trail.Trail) (jw
 	return c.config.Rules.Judge(object, time.Now(), t)
 }
 
+// Confirm asks about a JWT that was verified, to see whether it is revoked. All
+// members but active are optional in the answer (RFC 7662 §2.2): what is left
+// out is taken from the token itself; what is there is judged as in a token,
+// must be about the same user and client, and can only narrow what the token
+// says.
+func (c *Client) Confirm(ctx context.Context, raw string, own jwt.Judgement) (jwt.Judgement, error) {
+	object, err := c.inspect(ctx, raw)
+	if err != nil {
+		return jwt.Judgement{}, err
+	}
+	for _, claims := range [][]string{
+		{"iss"}, {"sub"}, {"aud"}, {"exp"}, {"nbf"}, {"iat"}, {"jti"}, {"client_id", "azp"}, {"scope", "scp", "scopes"},
+	} {
+		if slices.ContainsFunc(claims, func(name string) bool { return object.Get(name) != nil }) {
+			continue
+		}
+		for _, name := range claims {
+			if value := own.Claims.Get(name); value != nil {
+				object = append(object, strictjson.Member{Name: name, Value: value})
+			}
+		}
+	}
+	said, err := c.config.Rules.Judge(object, time.Now(), nil)
+	if err != nil {
+		return jwt.Judgement{}, err
+	}
+	of, who := own.Identity, &said.Identity
+	switch {
+	case who.Subject != of.Subject:
+		return jwt.Judgement{}, token.Refuse(token.Inactive, errors.New("introspection names another subject"))
+	case who.ClientID != "" && of.ClientID != "" && who.ClientID != of.ClientID:
+		return jwt.Judgement{}, token.Refuse(token.Inactive, errors.New("introspection names another client"))
+	}
+	who.ClientID = of.ClientID
+	who.ID, who.IssuedAt = of.ID, of.IssuedAt
+	if of.Expires.Before(who.Expires) {
+		who.Expires = of.Expires
+	}
+	who.Scopes = slices.DeleteFunc(slices.Clone(who.Scopes), func(scope string) bool { return len(of.Missing(scope)) > 0 })
+	if len(who.Scopes) == 0 {
+		who.Scopes = nil
+	}
+	said.Audience = own.Audience
+	return said, nil
+}
+
 // inspect returns the response about an active token.
 func (c *Client) inspect(ctx context.Context, raw string) (strictjson.Object, error) {
 	if c.breaker.State() == gobreaker.StateOpen {
 		return nil, token.Refuse(token.IntrospectionFailed, gobreaker.ErrOpenState)
 	}
+	address, err := c.config.Find()
+	if err != nil {
+		return nil, token.Refuse(token.IntrospectionFailed, err)
+	}
+	if token.Doubted(ctx) && !c.doubted.Allow() {
+		return nil, token.Refuse(token.IntrospectionBusy, errors.New("too many tokens from addresses that keep being refused"))
+	}
+	done, err := c.turn(ctx)
+	if err != nil {
+		return nil, token.Refuse(token.IntrospectionBusy, err)
+	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
-	select {
-	case c.turns <- struct{}{}:
-		defer func() { <-c.turns }()
-	case <-ctx.Done():
-		return nil, token.Refuse(token.IntrospectionBusy, ctx.Err())
-	}
 	object, err := c.breaker.Execute(func() (strictjson.Object, error) {
-		began := time.Now()
-		object, err := c.ask(ctx, raw)
-		if c.config.Called != nil {
-			c.config.Called(time.Since(began), err)
+		object, err := c.ask(ctx, address, raw)
+		if upstream.Broken(err) && ctx.Err() == nil {
+			// The call changes nothing, so it is safe to repeat; once, and only when
+			// the connection failed: an answer, or none in time, is not improved by
+			// asking again.
+			object, err = c.ask(ctx, address, raw)
 		}
 		return object, err
 	})
@@ -118,11 +193,38 @@ func (c *Client) inspect(ctx context.Context, raw string) (strictjson.Object, er
 	return object, nil
 }
 
-func (c *Client) ask(ctx context.Context, raw string) (strictjson.Object, error) {
-	address, err := c.config.Find()
-	if err != nil {
-		return nil, err
+// turn waits until a call may be made. What it returns ends the turn.
+func (c *Client) turn(ctx context.Context) (done func(), err error) {
+	done = func() { <-c.turns }
+	select {
+	case c.turns <- struct{}{}:
+		return done, nil
+	default:
 	}
+	defer c.waiting.Add(-1)
+	if c.waiting.Add(1) > int32(waitingPerTurn*c.config.InFlight) {
+		return nil, errors.New("too many tokens wait for their turn")
+	}
+	timer := time.NewTimer(c.config.Wait)
+	defer timer.Stop()
+	select {
+	case c.turns <- struct{}{}:
+		return done, nil
+	case <-timer.C:
+		return nil, errors.New("no turn in time")
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// ask makes one call.
+func (c *Client) ask(ctx context.Context, address, raw string) (object strictjson.Object, err error) {
+	began := time.Now()
+	defer func() {
+		if c.config.Called != nil {
+			c.config.Called(time.Since(began), err)
+		}
+	}()
 	form := url.Values{"token": {raw}, "token_type_hint": {"access_token"}}
 	user, password, err := c.config.Auth.Authenticate(form)
 	if err != nil {
@@ -133,6 +235,21 @@ func (c *Client) ask(ctx context.Context, raw string) (strictjson.Object, error)
 		return nil, err
 	}
 	return Parse(body)
+}
+
+// tokensFault reports that the server answered, and did not like the token in
+// particular. It tells nothing about the next one, so that bad tokens cannot
+// shut the way for good ones.
+func tokensFault(err error) bool {
+	var answer *upstream.StatusError
+	if !errors.As(err, &answer) {
+		return false
+	}
+	switch answer.Status {
+	case 400, 404, 413, 414, 422:
+		return true
+	}
+	return false
 }
 
 // Parse reads an introspection response (RFC 7662 §2.2).

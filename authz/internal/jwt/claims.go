@@ -36,7 +36,7 @@ type Rules struct {
 
 const (
 	maxSubject  = 255 // OpenID Connect Core §2
-	maxClientID = 2048
+	maxClientID = 512
 	maxID       = 512
 )
 
@@ -61,6 +61,8 @@ type Judgement struct {
 	// Audience is the reason for which the audience rules would refuse the
 	// token, were they enforced; else empty.
 	Audience token.Reason
+	// Claims are what was judged.
+	Claims strictjson.Object
 }
 
 // Judge judges claims. Its errors are *token.Error. With a record, if t is not
@@ -83,7 +85,7 @@ func (r *Rules) Judge(object strictjson.Object, now time.Time, t *trail.Trail) (
 	if t != nil {
 		r.record(object, &c, now, audience, t)
 	}
-	return Judgement{Audience: audience, Identity: token.Identity{
+	return Judgement{Claims: object, Audience: audience, Identity: token.Identity{
 		Subject:  c.subject,
 		ClientID: r.client(&c),
 		ID:       c.id,
@@ -101,11 +103,11 @@ func (c *claims) read(object strictjson.Object, t *trail.Trail) error {
 		case "iss":
 			c.issuer, err = text(value, 2048)
 		case "sub":
-			c.subject, err = text(value, maxSubject)
+			c.subject, err = name(value, maxSubject)
 		case "client_id":
-			c.clientID, err = text(value, maxClientID)
+			c.clientID, err = name(value, maxClientID)
 		case "azp":
-			c.azp, err = text(value, maxClientID)
+			c.azp, err = name(value, maxClientID)
 		case "jti":
 			c.id, err = text(value, maxID)
 		case "aud":
@@ -175,9 +177,26 @@ func oneOf(s string, list ...string) bool {
 	return slices.ContainsFunc(list, func(item string) bool { return strings.EqualFold(s, item) })
 }
 
-// text reads a string that may become a header value and a key of caches:
-// no control bytes, and no spaces at its ends, which HTTP would cut off and so
-// make two subjects one (RFC 9110 §5.5).
+// name reads a string that becomes a header value: ASCII (RFC 9110 §5.5).
+func name(value strictjson.Value, longest int) (string, error) {
+	s, err := text(value, longest)
+	if err != nil {
+		return "", err
+	}
+	return s, checkASCII(s)
+}
+
+func checkASCII(s string) error {
+	for i := 0; i < len(s); i++ {
+		if s[i] > '~' {
+			return errors.New("not ASCII")
+		}
+	}
+	return nil
+}
+
+// text reads a string without control bytes, and without spaces at its ends,
+// which HTTP would cut off and so make two names one (RFC 9110 §5.5).
 func text(value strictjson.Value, longest int) (string, error) {
 	s, err := value.Text()
 	if err != nil {
@@ -319,7 +338,7 @@ func (r *Rules) client(c *claims) string {
 		return c.azp
 	}
 	if len(c.audience) == 1 && !isURL(c.audience[0]) && !slices.Contains(r.Audiences, c.audience[0]) {
-		if client, err := checkText(c.audience[0], maxClientID); err == nil {
+		if client, err := checkText(c.audience[0], maxClientID); err == nil && checkASCII(client) == nil {
 			return client
 		}
 	}

@@ -4,7 +4,7 @@
 // is refused beyond it; a broken or empty set never replaces a good one; a key
 // that the issuer removed is trusted no longer than until the next refresh;
 // bad tokens cause at most one fetch per cool-down, and never delay a token
-// whose key is known.
+// that a key in the set verifies.
 package keys
 
 import (
@@ -36,6 +36,9 @@ type Config struct {
 	Cooldown time.Duration
 	// Wait is how long a token of an unknown key waits for a fetch.
 	Wait time.Duration
+	// Waiting bounds the tokens that wait at once, and so what a flood of bad
+	// ones can hold.
+	Waiting int
 	// Timeout bounds one fetch.
 	Timeout time.Duration
 	// Fetched, if set, is told how each fetch ended, and which keys of a good
@@ -47,7 +50,9 @@ type Config struct {
 type Set struct {
 	config  Config
 	current atomic.Pointer[snapshot]
+	fault   atomic.Pointer[error] // of the last fetch; nil if it was good
 	wake    chan struct{}
+	waiting atomic.Int32 // tokens that wait for a fetch
 
 	mu      sync.Mutex
 	running context.Context // nil while Run is not
@@ -152,6 +157,11 @@ func (s *Set) fly(ctx context.Context, f *flight, began time.Time) {
 	defer cancel()
 	skipped, err := s.load(ctx, began)
 	f.err = err
+	if err == nil {
+		s.fault.Store(nil)
+	} else if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		s.fault.Store(&err)
+	}
 	if s.config.Fetched != nil {
 		s.config.Fetched(time.Since(began), skipped, err)
 	}
@@ -195,6 +205,14 @@ func (s *Set) Loaded() (count int, asked time.Time) {
 		return len(now.all), now.asked
 	}
 	return 0, time.Time{}
+}
+
+// Fault is why the last fetch failed; nil if it was good, or there was none.
+func (s *Set) Fault() error {
+	if fault := s.fault.Load(); fault != nil {
+		return *fault
+	}
+	return nil
 }
 
 // Names lists the `kid`s of the keys that are held, and when they were asked
@@ -243,12 +261,8 @@ func (s *Set) Verify(ctx context.Context, t jws.Token, issuedAt time.Time) (Thum
 	switch reason {
 	case "":
 		return print, nil
-	case token.SignatureInvalid, token.AlgorithmRefused:
-		// The key may have been replaced under the same kid: look, but this
-		// token does not wait for it.
-		s.fetch(false)
-		return Thumbprint{}, token.Refuse(reason, nil)
-	case token.KeyUnknown:
+	case token.KeyUnknown, token.SignatureInvalid, token.AlgorithmRefused:
+		// The key may be new, under a kid of its own or under an old one.
 		asked := s.current.Load().asked
 		// NumericDates are often cut to whole seconds, hence one second more.
 		seen := !issuedAt.IsZero() && asked.Sub(issuedAt) >= time.Second
@@ -261,6 +275,10 @@ func (s *Set) Verify(ctx context.Context, t jws.Token, issuedAt time.Time) (Thum
 	f := s.fetch(false)
 	if f == nil {
 		return Thumbprint{}, token.Refuse(pending(reason), nil)
+	}
+	defer s.waiting.Add(-1)
+	if s.waiting.Add(1) > int32(s.config.Waiting) {
+		return Thumbprint{}, token.Refuse(pending(reason), errors.New("too many tokens wait for the keys"))
 	}
 	timer := time.NewTimer(s.config.Wait)
 	defer timer.Stop()
@@ -281,7 +299,8 @@ func (s *Set) Verify(ctx context.Context, t jws.Token, issuedAt time.Time) (Thum
 }
 
 // pending is the reason given while a fetch that could tell has not succeeded:
-// it is not known yet that the key is unknown.
+// it is not known yet that the key is unknown. A signature that a key of its kid
+// refuses is refused by what is known.
 func pending(reason token.Reason) token.Reason {
 	if reason == token.KeyUnknown {
 		return token.KeyPending

@@ -25,6 +25,7 @@ const (
 	cooldown = 10 * time.Second
 	wait     = 1500 * time.Millisecond
 	timeout  = 3 * time.Second
+	waiting  = 50
 )
 
 var (
@@ -97,7 +98,7 @@ func run(t *testing.T, first func(context.Context) ([]byte, error), test func(t 
 		from := &source{answer: first}
 		set := keys.New(keys.Config{
 			Fetch: from.fetch, Algorithms: jws.Algorithms(),
-			Refresh: refresh, MaxStale: maxStale, Cooldown: cooldown, Wait: wait, Timeout: timeout,
+			Refresh: refresh, MaxStale: maxStale, Cooldown: cooldown, Wait: wait, Waiting: waiting, Timeout: timeout,
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -318,24 +319,80 @@ func TestUnknownKeyIsRefusedOnlyAfterAFetchSinceItsIssue(t *testing.T) {
 	})
 }
 
-func TestBadSignatureCausesOneFetchPerCooldownAndWaitsForNone(t *testing.T) {
+func TestBadSignatureCausesOneFetchPerCooldown(t *testing.T) {
 	run(t, serveKeys(one), func(t *testing.T, s *keys.Set, from *source) {
 		forged := issuertest.NewSigner("EdDSA", "one", 9)
 		from.set(slow(time.Second, serveKeys(one)))
+		old := time.Now().Add(-time.Hour)
 		time.Sleep(time.Minute)
-		before := from.count()
+		before, began := from.count(), time.Now()
 		for range 100 {
-			reason, took := verify(t, s, forged)
-			expect(t, "forged", reason, token.SignatureInvalid)
+			reason, took := verifyIssued(t, s, forged, old)
+			expect(t, "forged, older than the keys", reason, token.SignatureInvalid)
 			if took != 0 {
+				t.Errorf("took %v, although the keys are newer", took)
+			}
+			reason, took = verify(t, s, forged)
+			expect(t, "forged, newer than the keys", reason, token.SignatureInvalid)
+			if took > time.Second {
 				t.Errorf("took %v", took)
+			}
+			reason, took = verify(t, s, one)
+			expect(t, "good", reason, "")
+			if took != 0 {
+				t.Errorf("a good token took %v", took)
 			}
 			time.Sleep(time.Second)
 		}
-		if n := from.count() - before; n > int(100*time.Second/cooldown)+1 {
-			t.Errorf("%d fetches in 100 s", n)
+		if n, most := from.count()-before, int(time.Since(began)/cooldown)+1; n > most {
+			t.Errorf("%d fetches in %s", n, time.Since(began))
 		}
 	})
+}
+
+// A flood that waits for a hung fetch delays no token that verifies, and only so
+// many wait at all.
+func TestWaitingIsBoundedAndDelaysNoGoodToken(t *testing.T) {
+	for name, signer := range map[string]*issuertest.Signer{
+		"unknown kid":                     two,
+		"bad signature under a known kid": issuertest.NewSigner("EdDSA", "one", 9),
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, serveKeys(one), func(t *testing.T, s *keys.Set, from *source) {
+				time.Sleep(time.Minute)
+				from.set(hang)
+				var all sync.WaitGroup
+				var mu sync.Mutex
+				waited := make(map[time.Duration]int)
+				parsed, err := jws.Parse(signer.Sign(map[string]any{"sub": "46"}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				for range 60 {
+					all.Go(func() {
+						_, err := s.Verify(t.Context(), parsed, began)
+						mu.Lock()
+						defer mu.Unlock()
+						if err == nil {
+							t.Error("accepted")
+						}
+						waited[time.Since(began)]++
+					})
+				}
+				synctest.Wait()
+				reason, took := verify(t, s, one)
+				expect(t, "good token meanwhile", reason, "")
+				if took != 0 {
+					t.Errorf("a good token took %v", took)
+				}
+				all.Wait()
+				if waited[wait] != waiting || waited[0] != 60-waiting {
+					t.Errorf("%v", waited)
+				}
+			})
+		})
+	}
 }
 
 func TestRemovedKeyStopsWithTheNextRefresh(t *testing.T) {
@@ -358,16 +415,35 @@ func TestRemovedKeyStopsWithTheNextRefresh(t *testing.T) {
 func TestKeyReplacedUnderTheSameKid(t *testing.T) {
 	run(t, serveKeys(one), func(t *testing.T, s *keys.Set, from *source) {
 		replaced := issuertest.NewSigner("EdDSA", "one", 2)
-		from.set(serveKeys(replaced))
+		from.set(slow(time.Second, serveKeys(replaced)))
 		time.Sleep(time.Minute)
-		reason, _ := verify(t, s, replaced)
-		expect(t, "first use", reason, token.SignatureInvalid)
-		synctest.Wait()
-		reason, _ = verify(t, s, replaced)
-		expect(t, "second use", reason, "")
+		reason, took := verify(t, s, replaced)
+		expect(t, "first use", reason, "")
+		if took != time.Second {
+			t.Errorf("took %v", took)
+		}
 		reason, _ = verify(t, s, one)
 		expect(t, "old key", reason, token.SignatureInvalid)
 	})
+}
+
+// A bad signature is refused by what is known when nothing newer can be had.
+func TestBadSignatureInAnOutageIsRefused(t *testing.T) {
+	for name, outage := range map[string]func(context.Context) ([]byte, error){"status 503": fail, "hang": hang} {
+		t.Run(name, func(t *testing.T) {
+			run(t, serveKeys(one), func(t *testing.T, s *keys.Set, from *source) {
+				time.Sleep(time.Minute)
+				from.set(outage)
+				for range 3 {
+					reason, took := verify(t, s, issuertest.NewSigner("EdDSA", "one", 9))
+					expect(t, "forged", reason, token.SignatureInvalid)
+					if took > wait {
+						t.Errorf("took %v", took)
+					}
+				}
+			})
+		})
+	}
 }
 
 func TestDuplicateKidsAndKeysWithoutKid(t *testing.T) {
@@ -402,8 +478,8 @@ func TestTokenWithoutKidFindsANewKey(t *testing.T) {
 
 func TestStartWhileTheIssuerIsDown(t *testing.T) {
 	run(t, fail, func(t *testing.T, s *keys.Set, from *source) {
-		if n, asked := s.Loaded(); n != 0 || !asked.IsZero() {
-			t.Error("loaded:", n, asked)
+		if n, asked := s.Loaded(); n != 0 || !asked.IsZero() || s.Fault() == nil {
+			t.Error("loaded:", n, asked, s.Fault())
 		}
 		reason, _ := verify(t, s, one)
 		expect(t, "down", reason, token.KeysMissing)
@@ -415,8 +491,8 @@ func TestStartWhileTheIssuerIsDown(t *testing.T) {
 		time.Sleep(31 * time.Second)
 		reason, _ = verify(t, s, one)
 		expect(t, "up", reason, "")
-		if n, _ := s.Loaded(); n != 1 {
-			t.Error("loaded:", n)
+		if n, _ := s.Loaded(); n != 1 || s.Fault() != nil {
+			t.Error("loaded:", n, s.Fault())
 		}
 	})
 }
@@ -460,7 +536,7 @@ func TestVerifyAfterRunEnded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		from := &source{answer: serveKeys(one)}
-		s := keys.New(keys.Config{Fetch: from.fetch, Algorithms: jws.Algorithms(), Refresh: refresh, MaxStale: maxStale, Cooldown: cooldown, Wait: wait, Timeout: timeout})
+		s := keys.New(keys.Config{Fetch: from.fetch, Algorithms: jws.Algorithms(), Refresh: refresh, MaxStale: maxStale, Cooldown: cooldown, Wait: wait, Waiting: waiting, Timeout: timeout})
 		reason, _ := verify(t, s, one)
 		expect(t, "before Run", reason, token.KeysMissing)
 		ctx, cancel := context.WithCancel(t.Context())

@@ -58,6 +58,15 @@ func (r *Refused) Take(now time.Time, from netip.Addr) (time.Duration, bool) {
 	return time.Duration(short / float64(r.perSecond) * float64(time.Second)), false
 }
 
+// Spent reports whether the next refused request would be one too many.
+func (r *Refused) Spent(now time.Time, from netip.Addr) bool {
+	if r.buckets == nil {
+		return false
+	}
+	bucket, found := r.buckets.GetIfPresent(Key(from))
+	return found && bucket.TokensAt(now) < 1
+}
+
 // Key is the address itself, or of IPv6 its /64: one host has a whole /64 to
 // choose addresses from (RFC 4291 §2.5.4).
 func Key(addr netip.Addr) netip.Addr {

@@ -67,6 +67,16 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
+type doubt struct{}
+
+// Doubt marks the context of a request that comes from where too many were
+// refused: its token is judged like any other, but shares what is scarce with
+// the others of its kind only.
+func Doubt(ctx context.Context) context.Context { return context.WithValue(ctx, doubt{}, true) }
+
+// Doubted reports that mark.
+func Doubted(ctx context.Context) bool { return ctx.Value(doubt{}) != nil }
+
 // Verifier turns an access token into an Identity. Every error it returns is
 // an *Error.
 type Verifier interface {

@@ -76,11 +76,11 @@ func New(transport http.RoundTripper) *Client {
 			case via[0].Method != http.MethodGet:
 				// A POST carries a credential and a token: they go to the one
 				// address that was configured or found.
-				return errors.New("redirect of a POST refused")
+				return redirectError{"redirect of a POST refused"}
 			case len(via) > maxRedirects:
-				return errors.New("too many redirects")
+				return redirectError{"too many redirects"}
 			case Origin(next.URL) != Origin(via[0].URL):
-				return errors.New("redirect to another origin refused")
+				return redirectError{"redirect to another origin refused"}
 			}
 			return nil
 		},
@@ -94,6 +94,28 @@ func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
 type StatusError struct{ Status int }
 
 func (e *StatusError) Error() string { return fmt.Sprintf("answered with status %d", e.Status) }
+
+// redirectError is a redirect that is not followed.
+type redirectError struct{ what string }
+
+func (e redirectError) Error() string { return e.what }
+
+// brokenError is a connection that failed before the whole answer was there.
+type brokenError struct{ error }
+
+func (e brokenError) Unwrap() error { return e.error }
+
+func broken(err error) error {
+	var late net.Error
+	if errors.As(err, new(redirectError)) || errors.As(err, &late) && late.Timeout() || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return brokenError{err}
+}
+
+// Broken reports that a connection failed before the whole answer was there: no
+// time ran out, and it is not known what became of the request.
+func Broken(err error) bool { return errors.As(err, new(brokenError)) }
 
 // Get fetches a JSON document of at most limit bytes.
 func (c *Client) Get(ctx context.Context, address string, limit int64) ([]byte, error) {
@@ -127,7 +149,7 @@ func (c *Client) do(request *http.Request, limit int64) ([]byte, error) {
 	request.Header.Set("Accept", "application/json")
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, broken(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
@@ -137,7 +159,7 @@ func (c *Client) do(request *http.Request, limit int64) ([]byte, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
 	if err != nil {
-		return nil, err
+		return nil, broken(err)
 	}
 	if int64(len(body)) > limit {
 		return nil, fmt.Errorf("answer longer than %d bytes", limit)

@@ -17,19 +17,22 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
 )
 
-// loaded is a Verifier that has its keys, on real time.
+// loaded is a Verifier that is ready, on real time.
 func loaded(b testing.TB, server *issuertest.Server, change func(*verifier.Options)) *verifier.Verifier {
-	ready := make(chan struct{}, 100)
+	news := make(chan struct{}, 100)
 	v := start(b, server, func(o *verifier.Options) {
-		o.Observer = readyObserver{keys: ready}
+		o.Observer = readyObserver{news}
 		if change != nil {
 			change(o)
 		}
 	})
-	select {
-	case <-ready:
-	case <-time.After(10 * time.Second):
-		b.Fatal("no keys")
+	deadline := time.After(10 * time.Second)
+	for v.Ready() != nil {
+		select {
+		case <-news:
+		case <-deadline:
+			b.Fatal(v.Ready())
+		}
 	}
 	return v
 }
@@ -93,7 +96,7 @@ func newSet(t testing.TB, algorithm, document string) *keys.Set {
 	set := keys.New(keys.Config{
 		Fetch:      func(context.Context) ([]byte, error) { return []byte(document), nil },
 		Algorithms: []string{algorithm},
-		Refresh:    time.Hour, MaxStale: time.Hour, Cooldown: time.Hour, Wait: time.Second, Timeout: time.Second,
+		Refresh:    time.Hour, MaxStale: time.Hour, Cooldown: time.Hour, Wait: time.Second, Waiting: 1, Timeout: time.Second,
 		Fetched: func(_ time.Duration, _ []error, err error) { fetched <- err },
 	})
 	ctx, cancel := context.WithCancel(context.Background())

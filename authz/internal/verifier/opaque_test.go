@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -233,8 +234,189 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if most != 3 || outcomes[""] != 3 || outcomes[token.IntrospectionBusy]+outcomes[token.IntrospectionFailed] != 17 {
+		if most != 3 || outcomes[""] != 3 || outcomes[token.IntrospectionBusy] != 17 {
 			t.Errorf("at most %d at once; %v", most, outcomes)
+		}
+		// Too much to do is no failure of the issuer's.
+		server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
+		if _, err := v.Verify(t.Context(), "opaque-after"); err != nil {
+			t.Error("after the rush:", err)
+		}
+	})
+}
+
+// Waiting for a turn takes nothing from the time of the call, and only so many
+// wait.
+func TestWaitingForATurn(t *testing.T) {
+	inBubble(t, func(o *verifier.Options) { withIntrospection(o); o.IntrospectionInFlight = 1 }, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		good := issuertest.JSON(active(server.Issuer, nil))
+		calls := make(chan time.Duration, 2)
+		calls <- 250 * time.Millisecond
+		calls <- 1400 * time.Millisecond
+		server.Serve(issuertest.PathIntrospect, func(w http.ResponseWriter, r *http.Request) { issuertest.Slow(<-calls, good)(w, r) })
+		var all sync.WaitGroup
+		for i := range 2 {
+			all.Go(func() {
+				if _, err := v.Verify(t.Context(), fmt.Sprint("opaque-", i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+
+		server.Serve(issuertest.PathIntrospect, issuertest.Slow(time.Second, good))
+		began := time.Now()
+		var mu sync.Mutex
+		took := make(map[time.Duration]int)
+		for i := range 10 {
+			all.Go(func() {
+				_, err := v.Verify(t.Context(), fmt.Sprint("more-", i))
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil && reason(t, err) != token.IntrospectionBusy {
+					t.Error(err)
+				}
+				took[time.Since(began)]++
+			})
+		}
+		all.Wait()
+		if took[0] != 5 || took[300*time.Millisecond] != 4 || took[time.Second] != 1 {
+			t.Errorf("%v", took)
+		}
+	})
+}
+
+// Asking changes nothing, so a call whose connection failed is repeated, once.
+// An answer is an answer, and a call that took too long is not repeated.
+func TestOnlyBrokenConnectionsAreRetried(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		good := issuertest.JSON(active(server.Issuer, nil))
+		drop := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+		cut := func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			_, _ = io.WriteString(w, `{"active":`)
+			panic(http.ErrAbortHandler)
+		}
+		for i, c := range []struct {
+			name    string
+			answers []http.HandlerFunc
+			want    string
+			calls   int
+		}{
+			{"dropped, then good", []http.HandlerFunc{drop, good}, "", 2},
+			{"cut off, then good", []http.HandlerFunc{cut, good}, "", 2},
+			// The first on a kept-alive connection, which the transport itself repeats.
+			{"dropped again and again", []http.HandlerFunc{drop, drop, drop, good}, token.IntrospectionFailed, 3},
+			{"status 503", []http.HandlerFunc{issuertest.Status(503), good}, token.IntrospectionFailed, 1},
+			{"status 401", []http.HandlerFunc{issuertest.Status(401), good}, token.IntrospectionFailed, 1},
+			{"not JSON", []http.HandlerFunc{issuertest.Status(200), good}, token.IntrospectionFailed, 1},
+			{"hung", []http.HandlerFunc{issuertest.Slow(time.Hour, good), good}, token.IntrospectionFailed, 1},
+			{"a redirect", []http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusTemporaryRedirect) }, good}, token.IntrospectionFailed, 1},
+			{"inactive", []http.HandlerFunc{issuertest.JSON(`{"active":false}`), good}, token.Inactive, 1},
+		} {
+			answers := make(chan http.HandlerFunc, len(c.answers))
+			for _, answer := range c.answers {
+				answers <- answer
+			}
+			server.Serve(issuertest.PathIntrospect, func(w http.ResponseWriter, r *http.Request) { (<-answers)(w, r) })
+			_, err := v.Verify(t.Context(), fmt.Sprint("opaque-", i))
+			if asked := len(c.answers) - len(answers); reason(t, err) != c.want || asked != c.calls {
+				t.Errorf("%s: %v, %d calls; want %q, %d", c.name, err, asked, c.want, c.calls)
+			}
+			// The breaker is another test's.
+			server.Serve(issuertest.PathIntrospect, good)
+			_, _ = v.Verify(t.Context(), fmt.Sprint("between-", i))
+		}
+	})
+}
+
+// A server that answers 400 to made-up tokens is not down.
+func TestBadTokensDoNotTripTheBreaker(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		for _, status := range []int{400, 404, 413, 414, 422} {
+			server.Serve(issuertest.PathIntrospect, issuertest.Status(status))
+			for i := range 20 {
+				if _, err := v.Verify(t.Context(), fmt.Sprintf("bad-%d-%d", status, i)); reason(t, err) != token.IntrospectionFailed {
+					t.Fatal(err)
+				}
+			}
+			server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
+			if _, err := v.Verify(t.Context(), fmt.Sprint("good-", status)); err != nil {
+				t.Errorf("after tokens that got %d: %v", status, err)
+			}
+		}
+	})
+}
+
+// Where the endpoint is not known yet, that is no failure of the endpoint.
+func TestIntrospectionServesAsSoonAsItIsFound(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := issuertest.StartInMemory(t)
+		found := server.Handler(issuertest.PathOAuth)
+		server.Serve(issuertest.PathOAuth, issuertest.Status(503))
+		server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, map[string]any{"exp": time.Now().Add(time.Hour).Unix()})))
+		v := start(t, server, func(o *verifier.Options) { withIntrospection(o); o.Mode = verifier.Opaque })
+		synctest.Wait()
+		for i := range 20 {
+			if _, err := v.Verify(t.Context(), fmt.Sprint("opaque-", i)); reason(t, err) != token.IntrospectionFailed {
+				t.Error("while down:", err)
+			}
+		}
+		if err := v.Ready(); err == nil || !strings.Contains(err.Error(), "status 503") {
+			t.Error("ready while down, or no word about why:", err)
+		}
+		server.Serve(issuertest.PathOAuth, found)
+		for v.Ready() != nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if _, err := v.Verify(t.Context(), "opaque"); err != nil {
+			t.Error("as soon as it is ready:", err)
+		}
+		time.Sleep(time.Hour)
+		if n := server.Calls(issuertest.PathJWKS); n != 0 {
+			t.Errorf("%d fetches of keys that nothing needs", n)
+		}
+	})
+}
+
+// A flood of made-up tokens from an address that keeps being refused reaches the
+// issuer at a trickle, keeps nobody else from being asked about, and delays no
+// verdict that is known.
+func TestFloodOfOpaqueTokensCausesNoStorm(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		server.Serve(issuertest.PathIntrospect, func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.PostFormValue("token"), "good") {
+				issuertest.JSON(active(server.Issuer, nil))(w, r)
+				return
+			}
+			issuertest.JSON(`{"active":false}`)(w, r)
+		})
+		flood := token.Doubt(t.Context())
+		if _, err := v.Verify(flood, "good-known"); err != nil {
+			t.Fatal(err)
+		}
+		before := server.Calls(issuertest.PathIntrospect)
+		for i := range 5000 {
+			if _, err := v.Verify(flood, fmt.Sprint("bad-", i)); reason(t, err) != token.Inactive && reason(t, err) != token.IntrospectionBusy {
+				t.Fatal(err)
+			}
+			if i%100 == 0 {
+				if _, err := v.Verify(flood, "good-known"); err != nil {
+					t.Error("a known token from the same address:", err)
+				}
+				if _, err := v.Verify(t.Context(), fmt.Sprint("good-", i)); err != nil {
+					t.Error("a token from elsewhere:", err)
+				}
+				before++
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if n := server.Calls(issuertest.PathIntrospect) - before; n < 10 || n > 10+10*5+1 {
+			t.Errorf("%d calls for the flood in 5 s", n)
+		}
+		if s := v.Stats(); s.Accepted != 51 {
+			t.Errorf("%+v", s)
 		}
 	})
 }
@@ -301,6 +483,12 @@ func TestIntrospectedJWT(t *testing.T) {
 		}{
 			{`{"active":false}`, token.Inactive},
 			{active(server.Issuer, map[string]any{"sub": "47"}), token.Inactive},
+			{active(server.Issuer, map[string]any{"client_id": "client-2"}), token.Inactive},
+			{active(server.Issuer, map[string]any{"iss": "https://evil.example"}), token.IssuerMismatch},
+			{active(server.Issuer, map[string]any{"aud": "https://evil.example"}), token.AudienceMismatch},
+			{active(server.Issuer, map[string]any{"exp": 1}), token.Expired},
+			{active(server.Issuer, map[string]any{"token_type": "DPoP"}), token.NotAccessToken},
+			{`{"active":true}`, ""},
 			{`<html>`, token.IntrospectionFailed},
 			{active(server.Issuer, nil), ""},
 		} {
@@ -313,6 +501,38 @@ func TestIntrospectedJWT(t *testing.T) {
 		_, _ = v.Verify(t.Context(), issuertest.NewSigner("RS256", "one", 2).Sign(claims(server.Issuer, nil)))
 		if server.Calls(issuertest.PathIntrospect) != before {
 			t.Error("a forged JWT was introspected")
+		}
+	})
+}
+
+// An answer about a JWT can take away, not give.
+func TestIntrospectionNarrowsAJWT(t *testing.T) {
+	inBubble(t, func(o *verifier.Options) { withIntrospection(o); o.IntrospectJWT = true }, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		for i, c := range []struct {
+			answer map[string]any
+			scopes string
+			life   time.Duration
+		}{
+			{map[string]any{}, "read:analytics read:inventory", time.Hour},
+			{map[string]any{"scope": "read:inventory"}, "read:inventory", time.Hour},
+			{map[string]any{"scope": "read:inventory write:import"}, "read:inventory", time.Hour},
+			{map[string]any{"scope": ""}, "", time.Hour},
+			{map[string]any{"exp": time.Now().Add(time.Minute).Unix()}, "read:analytics read:inventory", time.Minute},
+			{map[string]any{"exp": time.Now().Add(time.Hour * 24).Unix()}, "read:analytics read:inventory", time.Hour},
+		} {
+			answer := map[string]any{"active": true}
+			maps.Copy(answer, c.answer)
+			server.Serve(issuertest.PathIntrospect, issuertest.JSON(issuertest.Encode(answer)))
+			raw := sign(server.Issuer, map[string]any{"jti": fmt.Sprint(i)})
+			for range 2 {
+				id, err := v.Verify(t.Context(), raw)
+				if err != nil {
+					t.Fatal(c.answer, err)
+				}
+				if strings.Join(id.Scopes, " ") != c.scopes || time.Until(id.Expires) != c.life || id.ClientID != "client-1" || id.ID != fmt.Sprint(i) || id.IssuedAt.IsZero() {
+					t.Errorf("%v: %+v", c.answer, id)
+				}
+			}
 		}
 	})
 }

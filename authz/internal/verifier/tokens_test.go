@@ -313,7 +313,7 @@ func TestNothingIsAcceptedThatGoOIDCRefuses(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
 		set := keys.New(keys.Config{
 			Fetch:      func(context.Context) ([]byte, error) { return []byte(issuertest.JWKS(signer)), nil },
-			Algorithms: []string{"RS256"}, Refresh: time.Hour, MaxStale: time.Hour, Cooldown: time.Minute, Wait: time.Second, Timeout: time.Second,
+			Algorithms: []string{"RS256"}, Refresh: time.Hour, MaxStale: time.Hour, Cooldown: time.Minute, Wait: time.Second, Waiting: 1, Timeout: time.Second,
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})

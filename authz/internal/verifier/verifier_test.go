@@ -113,27 +113,20 @@ func TestOverRealHTTP(t *testing.T) {
 	t.Parallel()
 	server := issuertest.Start(t)
 	server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signer)))
-	ready := make(chan struct{}, 100)
-	v := start(t, server, func(o *verifier.Options) { o.Observer = readyObserver{keys: ready} })
-	select {
-	case <-ready:
-	case <-time.After(10 * time.Second):
-		t.Fatal("no keys")
-	}
-	if err := v.Ready(); err != nil {
-		t.Fatal(err)
-	}
+	v := loaded(t, server, nil)
 	if _, err := v.Verify(t.Context(), signer.Sign(claims(server.Issuer, nil))); err != nil {
 		t.Error(err)
 	}
 }
 
-type readyObserver struct{ keys chan struct{} }
+// readyObserver tells of each call that is over.
+type readyObserver struct{ news chan struct{} }
 
 func (readyObserver) Verdict(verifier.Source, string) {}
-func (o readyObserver) Called(what verifier.Call, failed bool, _ time.Duration) {
-	if what == verifier.CallKeys && !failed {
-		o.keys <- struct{}{}
+func (o readyObserver) Called(verifier.Call, bool, time.Duration) {
+	select {
+	case o.news <- struct{}{}:
+	default:
 	}
 }
 func (readyObserver) AudienceReported(string) {}
