@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/clientauth"
+	"github.com/neonpanel/mcp-gateway/authz/internal/denylist"
 	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
 	"github.com/neonpanel/mcp-gateway/authz/internal/mtls"
 	"github.com/neonpanel/mcp-gateway/authz/internal/resource"
@@ -136,7 +137,7 @@ func (s Settings) Validate() (Config, error) {
 		CacheSize:    j.integer("AUTHZ_CACHE_SIZE", s.CacheSize, 1, 10_000_000),
 
 		StreamMax:          j.duration("AUTHZ_STREAM_MAX", s.StreamMax, time.Second, 7*24*time.Hour),
-		DenyFile:           j.readable("AUTHZ_DENY_FILE", s.DenyFile),
+		DenyFile:           j.denyFile("AUTHZ_DENY_FILE", s.DenyFile),
 		AnonymousDiscovery: j.boolean("AUTHZ_ANONYMOUS_DISCOVERY", s.AnonymousDiscovery),
 		RefusedPerMinute:   j.integer("AUTHZ_REFUSED_PER_MINUTE", s.RefusedPerMinute, 0, 1_000_000),
 		RefusedBurst:       j.integer("AUTHZ_REFUSED_BURST", s.RefusedBurst, 1, 1_000_000),
@@ -395,16 +396,14 @@ func (j *judge) key(setting, file string) func() (*clientauth.Key, error) {
 	return follow(j, setting, file, "a file that holds a private key", clientauth.ParseKey)
 }
 
-func (j *judge) readable(setting, file string) string {
+// denyFile takes a file that is good now; what becomes of it is watched later.
+func (j *judge) denyFile(setting, file string) string {
 	if file == "" {
 		return ""
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		j.fault(setting, file, "a file that can be read (%s)", err)
-		return file
+	if _, err := denylist.Open(file, nil); err != nil {
+		j.fault(setting, file, "a file of subjects, clients, jtis and issued_before (%s)", err)
 	}
-	f.Close()
 	return file
 }
 

@@ -257,6 +257,27 @@ func TestSecretFileThatIsNoneIsAFault(t *testing.T) {
 	}
 }
 
+// A kill switch with a fault is found with all other faults, and nothing starts
+// without it.
+func TestBrokenDenyFileIsAFaultAmongOthers(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "deny.yaml")
+	for text, good := range map[string]bool{`subjects: ["46"]`: true, "": true, `subject: ["46"]`: false, `subjects: [`: false, `issued_before: soon`: false} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := least()
+		s.DenyFile, s.Leeway = file, "long"
+		_, err := s.Validate()
+		if err == nil || !strings.Contains(err.Error(), "\n  AUTHZ_LEEWAY: ") {
+			t.Fatalf("%q: %v", text, err)
+		}
+		if found := strings.Contains(err.Error(), "\n  AUTHZ_DENY_FILE: "); found == good {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func TestSettingsThatNeedEachOther(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -14,6 +14,7 @@ package denylist
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,10 @@ import (
 // Interval is how often the file is looked at.
 const Interval = time.Second
 
+// coarse is how far apart two changes may be that leave the same time on a
+// file: until then it is read each time.
+const coarse = 2 * time.Second
+
 // maxFile bounds the file.
 const maxFile = 16 << 20
 
@@ -39,6 +44,7 @@ type List struct {
 	current atomic.Pointer[Rules]
 	broken  atomic.Bool
 	seen    stamp
+	text    [sha256.Size]byte // hash of what the file held
 }
 
 // Rules are the contents of a deny file.
@@ -49,9 +55,17 @@ type Rules struct {
 	issuedBefore time.Time
 }
 
-// stamp tells one state of a file from another.
+// stamp tells one state of a file from another; the zero stamp is like none.
 type stamp struct {
 	info os.FileInfo
+}
+
+// stampOf is the zero stamp while another change could look the same.
+func stampOf(info os.FileInfo) stamp {
+	if time.Since(info.ModTime()) < coarse {
+		return stamp{}
+	}
+	return stamp{info}
 }
 
 func (s stamp) same(other stamp) bool {
@@ -66,11 +80,15 @@ func Open(path string, read func(error)) (*List, error) {
 	if l.read == nil {
 		l.read = func(error) {}
 	}
-	at, rules, err := l.load()
+	text, err := l.load()
 	if err != nil {
 		return nil, err
 	}
-	l.seen = at
+	rules, err := Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	l.text = sha256.Sum256(text)
 	l.current.Store(rules)
 	return l, nil
 }
@@ -95,40 +113,51 @@ func (l *List) check() {
 	if err == nil && l.seen.same(stamp{info}) {
 		return
 	}
-	if err != nil && l.broken.Load() && l.seen.info == nil {
+	text, err := l.load()
+	if err != nil {
+		l.text = [sha256.Size]byte{}
+		// Said once, not at every look.
+		if !l.broken.Swap(true) {
+			l.read(err)
+		}
 		return
 	}
-	at, rules, err := l.load()
-	l.seen = at
+	hash := sha256.Sum256(text)
+	if hash == l.text {
+		return
+	}
+	l.text = hash
+	rules, err := Parse(text)
 	if err == nil {
 		l.current.Store(rules)
+	} else {
+		err = fmt.Errorf("%s: %w", l.path, err)
 	}
 	l.broken.Store(err != nil)
 	l.read(err)
 }
 
-func (l *List) load() (stamp, *Rules, error) {
+// load returns what the file holds.
+func (l *List) load() ([]byte, error) {
+	l.seen = stamp{}
 	file, err := os.Open(l.path)
 	if err != nil {
-		return stamp{}, nil, err
+		return nil, err
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return stamp{}, nil, err
+		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err != nil {
-		return stamp{info}, nil, err
+		return nil, err
 	}
-	if len(data) > maxFile {
-		return stamp{info}, nil, fmt.Errorf("%s is longer than %d bytes", l.path, maxFile)
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("%s is longer than %d bytes", l.path, maxFile)
 	}
-	rules, err := Parse(data)
-	if err != nil {
-		return stamp{info}, nil, fmt.Errorf("%s: %w", l.path, err)
-	}
-	return stamp{info}, rules, nil
+	l.seen = stampOf(info)
+	return text, nil
 }
 
 // Parse reads the contents of a deny file. Unknown and repeated members are

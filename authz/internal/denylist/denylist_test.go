@@ -1,15 +1,22 @@
 package denylist_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/denylist"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestRules(t *testing.T) {
 	t.Parallel()
@@ -71,6 +78,102 @@ func TestOpenNeedsAGoodFile(t *testing.T) {
 	if none.Denies(&token.Identity{}) || none.Broken() {
 		t.Error("no list denies")
 	}
+}
+
+// A second change within the same tick of the file system's clock leaves length
+// and time as they were.
+func TestChangesThatLeaveLengthAndTimeAreSeen(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "deny.yaml")
+	synctest.Test(t, func(t *testing.T) {
+		tick := time.Now()
+		write := func(subject string) {
+			if err := os.WriteFile(path, []byte(`subjects: ["`+subject+`"]`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(path, tick, tick); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("45")
+		read := 0
+		list, err := denylist.Open(path, func(err error) {
+			if read++; err != nil {
+				t.Error(err)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- list.Run(ctx) }()
+		write("46")
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		if !list.Denies(&token.Identity{Subject: "46"}) || list.Denies(&token.Identity{Subject: "45"}) {
+			t.Error("the change was not seen")
+		}
+		time.Sleep(time.Minute)
+		cancel()
+		if err := <-ended; err != nil || read != 1 {
+			t.Errorf("%v, %d changes reported, want 1", err, read)
+		}
+	})
+}
+
+// While the file is gone or cannot be read the last good rules stay in force,
+// and that is said once.
+func TestAFileThatComesAndGoes(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "deny.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`subjects: ["46"]`)
+	synctest.Test(t, func(t *testing.T) {
+		var good, bad atomic.Int32
+		list, err := denylist.Open(path, func(err error) {
+			if err == nil {
+				good.Add(1)
+			} else {
+				bad.Add(1)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- list.Run(ctx) }()
+		for i, step := range []struct {
+			do        func()
+			denied    bool
+			broken    bool
+			good, bad int32
+		}{
+			{func() {}, true, false, 0, 0},
+			{func() { _ = os.Remove(path) }, true, true, 0, 1},
+			{func() { write(`subjects: ["46"]`) }, true, false, 1, 1},
+			{func() { write(`subjects: [`) }, true, true, 1, 2},
+			{func() { _ = os.Remove(path) }, true, true, 1, 2},
+			{func() { _ = os.Mkdir(path, 0o700) }, true, true, 1, 2},
+			{func() { _ = os.Remove(path); write("#") }, false, false, 2, 2},
+		} {
+			step.do()
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			if list.Denies(&token.Identity{Subject: "46"}) != step.denied || list.Broken() != step.broken || good.Load() != step.good || bad.Load() != step.bad {
+				t.Errorf("step %d: denied %v, broken %v, %d good, %d bad", i, !step.denied, list.Broken(), good.Load(), bad.Load())
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func FuzzParse(f *testing.F) {

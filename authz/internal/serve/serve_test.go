@@ -274,9 +274,10 @@ func TestStartsNotReadyWhileTheIssuerIsDownAndRecoversAlone(t *testing.T) {
 	if early.GetStatus().GetCode() != 503 || header(early.GetHeaders(), "retry-after") == "" || header(early.GetHeaders(), "www-authenticate") != "" {
 		t.Errorf("before the first keys: %v, want 503 with Retry-After and no challenge", early)
 	}
-	if code, text := g.get(t, "ops", "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "keys") {
-		t.Errorf("/readyz: %d %s", code, text)
-	}
+	eventually(t, "/readyz says why", func() bool {
+		code, text := g.get(t, "ops", "/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(text, "keys have not been fetched yet: ") && strings.Contains(text, "status 502")
+	})
 	if code, text := g.get(t, "ops", "/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz: %d %s", code, text)
 	}

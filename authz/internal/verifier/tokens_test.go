@@ -246,6 +246,14 @@ var tokenCases = map[string]tokenCase{
 	"huge claims in a good": {func(issuer string) string { return sign(issuer, map[string]any{"x": strings.Repeat("x", 8000)}) }, token.Oversize},
 	"opaque":                {func(string) string { return "8f4b2c" }, token.Opaque},
 
+	// The examples of the RFCs that no resource may accept.
+	"RFC 7515 A.1 and RFC 7519 §3.1: HS256":     example("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9."+joe+".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", token.AlgorithmRefused),
+	"RFC 7515 A.5 and RFC 7519 §6.1: unsecured": example("eyJhbGciOiJub25lIn0."+joe+".", token.AlgorithmRefused),
+	"RFC 7515 A.2: of another issuer":           example("eyJhbGciOiJSUzI1NiJ9."+joe+".cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw", token.IssuerMismatch),
+	"RFC 7519 A.1: encrypted": example("eyJhbGciOiJSU0ExXzUiLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0."+
+		"QR1Owv2ug2WyPBnbQrRARTeEk9kDO2w8qDcjiHnSJflSdv1iNqhWXaKH4MqAkQtMoNfABIPJaZm0HaA415sv3aeuBWnD8J-Ui7Ah6cWafs3ZwwFKDFUUsWHSK-IPKxLGTkND09XyjORj_CHAgOPJ-Sd8ONQRnJvWn_hXV1BNMHzUjPyYwEsRhDhzjAD26imasOTsgruobpYGoQcXUwFDn7moXPRfDE8-NoQX7N7ZYMmpUDkR-Cx9obNGwJQ3nM52YCitxoQVPzjbl7WBuB7AohdBoZOdZ24WlN1lVIeh8v1K4krB8xgKvRU8kgFrEn_a1rZgN5TiysnmzTROF869lQ."+
+		"AxY8DCtDaGlsbGljb3RoZQ.MKOle7UQrG6nSxTLX6Mqwt0orbHvAKeWnDYvpIAeZ72deHxz3roJDXQyhxx0wKaMHDjUEOKIwrtkHthpqEanSBNYHZgmNOV7sln1Eu9g3J8.fiK51VwhsxJ-siBMR-YFiA", token.Opaque),
+
 	// Payload, RFC 7519 §7.2, RFC 8725 §2.4
 	"sub twice":                        fronted(`"sub":"1",`, token.Undecodable),
 	"sub twice by escape":              fronted(`"\u0073ub":"1",`, token.Undecodable),
@@ -265,6 +273,13 @@ var tokenCases = map[string]tokenCase{
 	"bytes after the payload": {func(issuer string) string {
 		return signer.SignText(issuertest.Encode(signer.Header()), issuertest.Encode(claims(issuer, nil))+"{}")
 	}, token.Undecodable},
+}
+
+// joe is the payload of many examples.
+const joe = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
+
+func example(raw, want string) tokenCase {
+	return tokenCase{func(string) string { return raw }, want}
 }
 
 func unsigned(issuer, algorithm string) string {
