@@ -19,7 +19,7 @@ CC_FOUND := $(shell command -v $${CC:-cc} || command -v gcc)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run token bench test test-all test-chromium test-compose fmt lint clean tools
+.PHONY: help build run token bench bench-authz bench-mcp bin/bench fuzz test test-all test-chromium test-compose fmt lint clean tools
 
 ##@ Use
 
@@ -106,9 +106,36 @@ test-chromium: build ## Login and consent in a real Chromium (PICTURES=dir keeps
 test-compose: build ## docker-compose.yml on a local container engine
 	e2e/compose/run
 
-bench: build ## Measure start, authz, edge and mcpbackend side by side with their yardsticks
-	@echo "building bin/bench"; $(GO) -C e2e build $(STAMP) -o ../bin/bench ./cmd/bench
+bench: bin/bench ## Measure start, authz, edge and mcpbackend side by side with their yardsticks
 	@bin/bench all
+
+PROFILE := .cache/bench/authz.pprof
+
+bench-authz: bin/bench ## Measure authz alone, and show what its CPU profile finds costliest
+	@mkdir -p $(dir $(PROFILE))
+	@bin/bench check --profile $(PROFILE)
+	@echo "CPU profile of authz under full load: $(PROFILE)"
+	@echo; echo "The three costliest functions, without what they call:"
+	@$(GO) tool pprof -top -nodecount 3 $(PROFILE) 2>/dev/null | sed -n '/flat%/,$$p'
+	@echo; echo "The three costliest of authz itself, with what they call:"
+	@$(GO) tool pprof -top -cum -show 'neonpanel/mcp-gateway/authz' -nodecount 3 $(PROFILE) 2>/dev/null | sed -n '/flat%/,$$p'
+
+bench-mcp: bin/bench ## Measure mcpbackend alone
+	@bin/bench backend
+
+bin/bench: build
+	@echo "building bin/bench"; $(GO) -C e2e build $(STAMP) -o ../bin/bench ./cmd/bench
+
+FUZZTIME ?= 30s
+
+fuzz: tools ## Run every fuzz target of every module (FUZZTIME=30s each)
+	@mkdir -p .cache; for m in $(MODULES); do \
+	  (cd $$m && $(GO) test -list '^Fuzz' ./...) >.cache/fuzz || { cat .cache/fuzz; exit 1; }; \
+	  awk '/^Fuzz/ {names[++n] = $$1} /^ok/ {for (; n; n--) print $$2, names[n]}' .cache/fuzz | while read -r package name; do \
+	    echo "== fuzz $$package $$name"; \
+	    (cd $$m && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime '$(FUZZTIME)' "$$package" </dev/null) || exit 1; \
+	  done || exit 1; \
+	done
 
 lint: tools ## gofmt, go vet, staticcheck, govulncheck
 	@mkdir -p .cache/tools && $(GO) -C tools build -o ../.cache/tools/ tool

@@ -17,7 +17,7 @@ type Settings struct {
 
 	Listen          string `name:"authz-listen" env:"AUTHZ_LISTEN" default:"unix:/run/neonpanel/authz/authz.sock" group:"Listeners" help:"Where Envoy asks (gRPC ext_authz): unix:/path, a loopback host:port, or with TLS any host:port."`
 	DiscoveryListen string `name:"authz-discovery-listen" env:"AUTHZ_DISCOVERY_LISTEN" default:"unix:/run/neonpanel/authz/discovery.sock" group:"Listeners" help:"Where the OAuth discovery documents are served."`
-	OpsListen       string `name:"authz-ops-listen" env:"AUTHZ_OPS_LISTEN" default:"127.0.0.1:9101" group:"Listeners" help:"Where /healthz, /readyz and /metrics are served, comma-separated. An address that is not local takes TLS, as a scraper elsewhere may; healthcheck asks the first local one."`
+	OpsListen       string `name:"authz-ops-listen" env:"AUTHZ_OPS_LISTEN" default:"127.0.0.1:9101" group:"Listeners" help:"Where /healthz, /readyz, /metrics and a CPU profile (/debug/pprof/profile?seconds=10) are served, comma-separated. An address that is not local takes TLS, as a scraper elsewhere may; healthcheck asks the first local one."`
 	TLSCert         string `name:"authz-tls-cert" env:"AUTHZ_TLS_CERT" group:"Listeners" help:"PEM file of the certificate chain for listeners on TCP. With it they speak TLS, 1.2 or 1.3, and let in only peers with a certificate of AUTHZ_TLS_CLIENT_CA; sockets and the local operations listener do not change. The three files are read again when they change."`
 	TLSKey          string `name:"authz-tls-key" env:"AUTHZ_TLS_KEY" group:"Listeners" help:"PEM file of its private key."`
 	TLSClientCA     string `name:"authz-tls-client-ca" env:"AUTHZ_TLS_CLIENT_CA" group:"Listeners" help:"PEM file of the certificate authorities of the peers."`

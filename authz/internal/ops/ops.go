@@ -10,18 +10,22 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"strings"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
 )
 
-// Handler serves /healthz, /readyz and /metrics. Liveness depends on nothing:
-// a restart mends no outage of the issuer.
+// Handler serves /healthz, /readyz, /metrics and a CPU profile. Liveness
+// depends on nothing: a restart mends no outage of the issuer. A CPU profile
+// holds names of functions and no data; profiles of the heap or of goroutines
+// are not served.
 func Handler(ready func() error, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { state(w, nil) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { state(w, ready()) })
 	mux.Handle("GET /metrics", metrics)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	return mux
 }
 

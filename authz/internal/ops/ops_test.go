@@ -39,6 +39,25 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
+func TestCPUProfileIsTheOnlyProfile(t *testing.T) {
+	t.Parallel()
+	h := ops.Handler(func() error { return nil }, http.NotFoundHandler())
+	ask := func(path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w
+	}
+	// A profile is compressed (RFC 1952 §2.3.1).
+	if w := ask("/debug/pprof/profile?seconds=1"); w.Code != 200 || !strings.HasPrefix(w.Body.String(), "\x1f\x8b") {
+		t.Errorf("CPU profile: %d %.40q", w.Code, w.Body)
+	}
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/goroutine", "/debug/pprof/cmdline", "/debug/pprof/trace"} {
+		if w := ask(path); w.Code != http.StatusNotFound {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+	}
+}
+
 func TestAskTellsWhy(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ops.sock")

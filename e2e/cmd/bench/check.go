@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -29,6 +30,7 @@ type checkCmd struct {
 	Seconds float64 `default:"1" help:"How long each load lasts (default: ${default})."`
 	Fresh   int     `default:"1500" help:"Tokens a round that were never seen before (default: ${default})."`
 	Held    int     `default:"100000" help:"Tokens to fill the cache with; 0 leaves its memory out (default: ${default})."`
+	Profile string  `placeholder:"FILE" help:"Also keep a CPU profile of authz under full load, for go tool pprof."`
 }
 
 func (c *checkCmd) Run(ctx context.Context) (err error) {
@@ -130,6 +132,11 @@ func (c *checkCmd) Run(ctx context.Context) (err error) {
 		two.Add(name+", CPU per call", "µs", uncached.of(name, "cpu"), nil)
 		two.Add(name+", calls, "+fmt.Sprint(inFlight)+" in flight", "/s", uncached.of(name, "rate"), nil)
 	}
+	if c.Profile != "" {
+		if err := c.profile(ctx, s.Socket(stack.Authz, "ops"), authz.calls(ctx, known)); err != nil {
+			return err
+		}
+	}
 	tables := []*bench.Table{one, two}
 	if c.Held > 0 {
 		memory, err := c.memory(ctx, s, issuer, audience)
@@ -166,6 +173,35 @@ func (c *checkCmd) latency(ctx context.Context, tokens []string, into series, se
 		into.add(server.name, "p99", own.Quantile(0.99))
 	}
 	return nil
+}
+
+// profile keeps a CPU profile of authz at work. It has a load of its own, since
+// being profiled costs a little.
+func (c *checkCmd) profile(ctx context.Context, ops string, call bench.Call) error {
+	const length = 10 // seconds: a thousand samples for each CPU that is busy
+	progress("check: profiling for %d s", length)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var profile []byte
+	fetched := make(chan error, 1)
+	go func() {
+		var err error
+		profile, err = bench.Profile(ctx, ops, length)
+		fetched <- err
+	}()
+	for {
+		if _, err := bench.Closed(ctx, inFlight, 100*time.Millisecond, call); err != nil {
+			return err
+		}
+		select {
+		case err := <-fetched:
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(c.Profile, profile, 0o644)
+		default:
+		}
+	}
 }
 
 // memory fills the cache of a fresh authz.

@@ -1,11 +1,11 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -49,9 +49,31 @@ func RSS(pid int) (float64, error) {
 // Metrics reads the series without labels that a process offers to Prometheus
 // on a unix socket.
 func Metrics(ctx context.Context, socket string) (map[string]float64, error) {
+	text, err := operations(ctx, socket, "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	series := map[string]float64{}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if v, err := strconv.ParseFloat(value, 64); err == nil && name != "#" {
+			series[name] = v
+		}
+	}
+	return series, nil
+}
+
+// Profile returns the CPU profile, as `go tool pprof` reads it, of what a
+// process that offers one on a unix socket does in the next so many seconds.
+func Profile(ctx context.Context, socket string, seconds int) ([]byte, error) {
+	return operations(ctx, socket, "/debug/pprof/profile?seconds="+strconv.Itoa(seconds))
+}
+
+// operations asks the operations listener of a process.
+func operations(ctx context.Context, socket, path string) ([]byte, error) {
 	transport := unixTransport(socket)
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://ops/metrics", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://ops"+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -60,18 +82,11 @@ func Metrics(ctx context.Context, socket string) (map[string]float64, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("/metrics: %s", resp.Status)
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", path, resp.Status, bytes.TrimSpace(body))
 	}
-	series := map[string]float64{}
-	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), " ")
-		if v, err := strconv.ParseFloat(value, 64); err == nil && name != "#" {
-			series[name] = v
-		}
-	}
-	return series, lines.Err()
+	return body, err
 }
 
 // LiveHeap returns what the garbage collector of a Go process found alive when
