@@ -185,7 +185,11 @@ func (h handler) call(ctx context.Context, req *mcp.CallToolRequest) (result *mc
 	if token := req.Params.GetProgressToken(); token != nil {
 		ctx = toolcall.WithProgress(ctx, progress(ctx, req.Session, token))
 	}
-	out := h.calls.Call(ctx, call.Caller, h.via, cmp.Or(call.alias, req.Params.Name), req.Params.Arguments)
+	confirm := &confirmation{caller: call.Caller, req: req, via: h.via, now: h.calls.Now()}
+	out := h.calls.Call(toolcall.WithAsk(ctx, confirm.ask), call.Caller, h.via, cmp.Or(call.alias, req.Params.Name), req.Params.Arguments)
+	if confirm.pending != nil {
+		return confirm.result(), nil
+	}
 	d := out.Denial
 	if out.Failure != nil && errors.Is(context.Cause(ctx), ErrExpired) {
 		e := denial.Unauthenticated(call.Caller.Challenge, denial.InvalidToken, denial.Expired, nil)

@@ -156,3 +156,121 @@ func TestOldNamesWorkOnEveryTransport(t *testing.T) {
 		})
 	}
 }
+
+// modernCall is a tools/call of MCP 2026-07-28 from a client that can show forms.
+func (e *edge) modernCall(c caller, tool, arguments, more string) *httptest.ResponseRecorder {
+	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"` + tool + `","arguments":` + arguments + more +
+		`,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{}}}}}`
+	return e.do(c, http.MethodPost, "/mcp", body, "MCP-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", tool)
+}
+
+func TestDeletesAndUpdatesAreConfirmedWhereTheClientCanAsk(t *testing.T) {
+	t.Parallel()
+	const arguments = `{"companyUuid":"` + acme + `","productId":7}`
+	for _, action := range []string{"accept", "decline", "cancel", "cannot"} {
+		t.Run(action, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			var questions []string
+			options := &mcp.ClientOptions{}
+			if action != "cannot" {
+				options.ElicitationHandler = func(_ context.Context, r *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					questions = append(questions, r.Params.Message)
+					return &mcp.ElicitResult{Action: action}, nil
+				}
+			}
+			for _, version := range []string{"2026-07-28", "2025-11-25", "2024-11-05"} {
+				a := &api{}
+				e := newWhole(t, a)
+				session := e.sessions(t, keeper, options)[version]
+				questions = nil
+				result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "delete_product", Arguments: json.RawMessage(arguments)})
+				if err != nil {
+					t.Fatalf("%s: %v", version, err)
+				}
+				// Without a session, an older client cannot be asked, and is not held up.
+				asked := action != "cannot" && version != "2025-11-25"
+				if asked != (len(questions) == 1) || asked && (!strings.Contains(questions[0], "Delete a product in NeonPanel?") || !strings.Contains(questions[0], "productId: 7")) {
+					t.Errorf("%s: asked %q", version, questions)
+				}
+				want := !asked || action == "accept"
+				if done := len(a.calls()) == 1; done != want || result.IsError == want {
+					t.Errorf("%s: the API was asked %v: %s", version, a.calls(), text(result))
+				}
+				if !want && !strings.Contains(text(result), "declined") {
+					t.Errorf("%s: %s", version, text(result))
+				}
+				if strings.Contains(e.log.String(), `"outcome":"unconfirmed"`) != asked {
+					t.Errorf("%s: %s", version, e.log)
+				}
+			}
+		})
+	}
+	t.Run("what only adds is not asked about", func(t *testing.T) {
+		t.Parallel()
+		a := &api{}
+		w := newWhole(t, a).modernCall(keeper, "create_product", `{"companyUuid":"`+acme+`","sku":"A"}`, "")
+		if w.Code != http.StatusOK || strings.Contains(w.Body.String(), "inputRequests") || len(a.calls()) != 1 {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	})
+}
+
+// TestAConsentIsForOneRequestOfOneCaller: what a client sends back must be what
+// it was asked.
+func TestAConsentIsForOneRequestOfOneCaller(t *testing.T) {
+	t.Parallel()
+	arguments := func(product string) string { return `{"companyUuid":"` + acme + `","productId":` + product + `}` }
+	a := &api{}
+	e := newWhole(t, a)
+	first := e.modernCall(keeper, "delete_product", arguments("7"), "")
+	var asked struct {
+		Result struct {
+			ResultType, RequestState string
+			InputRequests            map[string]struct {
+				Method string
+				Params struct{ Mode, Message string }
+			}
+			Content []any
+		}
+	}
+	if err := json.Unmarshal(first.Body.Bytes(), &asked); err != nil {
+		t.Fatal(err)
+	}
+	question := asked.Result.InputRequests["confirm"]
+	if first.Code != http.StatusOK || asked.Result.ResultType != "input_required" || question.Method != "elicitation/create" ||
+		question.Params.Mode != "form" || question.Params.Message == "" || asked.Result.Content != nil || len(a.calls()) > 0 {
+		t.Fatalf("%d %s", first.Code, first.Body)
+	}
+	state := asked.Result.RequestState
+	answer := func(state, action string) string {
+		return `,"requestState":"` + state + `","inputResponses":{"confirm":{"action":"` + action + `"}}`
+	}
+	other, fresher := keeper, keeper
+	other.subject = "47"
+	fresher.token = "a-fresher-token"
+	for name, w := range map[string]*httptest.ResponseRecorder{
+		"other arguments": e.modernCall(keeper, "delete_product", arguments("8"), answer(state, "accept")),
+		"another tool":    e.modernCall(keeper, "delete_inventory_item", `{"companyUuid":"`+acme+`","inventoryId":7}`, answer(state, "accept")),
+		"another user":    e.modernCall(other, "delete_product", arguments("7"), answer(state, "accept")),
+		"another token":   e.modernCall(fresher, "delete_product", arguments("7"), answer(state, "accept")),
+		"no state":        e.modernCall(keeper, "delete_product", arguments("7"), answer("", "accept")),
+		"a broken state":  e.modernCall(keeper, "delete_product", arguments("7"), answer(strings.ToUpper(state), "accept")),
+		"no answer":       e.modernCall(keeper, "delete_product", arguments("7"), `,"requestState":"`+state+`"`),
+	} {
+		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"input_required"`) {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+	if len(a.calls()) > 0 {
+		t.Fatalf("the API was asked %v", a.calls())
+	}
+	if w := e.modernCall(keeper, "delete_product", arguments("7"), answer(state, "accept")); w.Code != http.StatusOK || strings.Contains(w.Body.String(), "isError") || len(a.calls()) != 1 {
+		t.Errorf("%d %s; asked %v", w.Code, w.Body, a.calls())
+	}
+	if w := e.modernCall(keeper, "project_management_update_bill", `{"companyUuid":"`+acme+`","billId":7,"name":"x"}`, ""); !strings.Contains(w.Body.String(), `"input_required"`) {
+		t.Errorf("an alias was not asked about: %d %s", w.Code, w.Body)
+	}
+}
