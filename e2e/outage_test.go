@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -109,53 +108,6 @@ func TestOutages(t *testing.T) {
 		})
 	})
 
-	// Each on an operation of its own, since an operation that fails again and
-	// again is not called for a while.
-	company := g.companies(t, token)[0].UUID
-	inCompany := "/api/v1/companies/" + company + "/"
-	for _, c := range []struct {
-		tool, path string
-		fault      stack.Fault
-		says       string
-	}{
-		{"list_reports", "/api/v1/reports", stack.Fault{Kind: "status", Status: 500}, "again"},
-		{"list_permissions", "/api/v1/permissions", stack.Fault{Kind: "status", Status: 503}, "again"},
-		{"sales_channels_list", "/api/v1/sales-channels", stack.Fault{Kind: "html"}, "again"},
-		{"list_warehouses", inCompany + "warehouses", stack.Fault{Kind: "reset"}, "again"},
-		{"list_inventory_items", inCompany + "inventory-items", stack.Fault{Kind: "truncate"}, "again"},
-		{"vendors_list", inCompany + "vendors", stack.Fault{Kind: "redirect", Location: "/elsewhere"}, ""},
-		{"services_list", inCompany + "services", stack.Fault{Kind: "retry_after", Status: 429, RetryAfter: "77"}, "77"},
-		{"bills_list", inCompany + "bills", stack.Fault{Kind: "status", Status: 403}, ""},
-		{"invoices_list", inCompany + "invoices", stack.Fault{Kind: "large"}, ""},
-		{"shipments_list", inCompany + "shipments", stack.Fault{Kind: "status", Status: 422}, ""},
-		{"adjustments_list", inCompany + "adjustments", stack.Fault{Kind: "down"}, "again"},
-	} {
-		t.Run(fmt.Sprintf("API answers with %s %d", c.fault.Kind, c.fault.Status), func(t *testing.T) {
-			c.fault.Path = c.path
-			if err := g.Sandbox.AddFault(t.Context(), c.fault); err != nil {
-				t.Fatal(err)
-			}
-			defer g.Sandbox.ClearFaults(context.WithoutCancel(t.Context()))
-			arguments := map[string]any{}
-			if strings.HasPrefix(c.path, inCompany) {
-				arguments["companyUuid"] = company
-			}
-			r := g.call(t, modern, token, c.tool, arguments)
-			if !r.IsError || len(r.text()) < 20 || !strings.Contains(strings.ToLower(r.text()), c.says) {
-				t.Errorf("isError %v, without %q: %s", r.IsError, c.says, r.text())
-			}
-			for _, leak := range []string{"<html", "127.0.0.1", "elsewhere", "EOF", "dial", "goroutine"} {
-				if strings.Contains(r.text(), leak) {
-					t.Errorf("%q leaks: %s", leak, r.text())
-				}
-			}
-			t.Log(r.text())
-			if r := list(); r.Status != 200 {
-				t.Errorf("tools/list: %d", r.Status)
-			}
-		})
-	}
-
 	t.Run("API refuses a token that is valid", func(t *testing.T) {
 		if err := g.Sandbox.AddFault(t.Context(), stack.Fault{Path: "/api/v1/permissions", Kind: "status", Status: 401, Times: 1}); err != nil {
 			t.Fatal(err)
@@ -253,6 +205,17 @@ func TestCancellationReachesTheAPI(t *testing.T) {
 	params := func() map[string]any { return map[string]any{"name": tool, "arguments": map[string]any{}} }
 	newBody, newHeaders := message(modern, "tools/call", tool, params())
 	oldBody, oldHeaders := message(legacy, "tools/call", tool, params())
+	withProgress := params()
+	withProgress["_meta"] = map[string]any{"progressToken": "p"}
+	progressBody, progressHeaders := message(legacy, "tools/call", tool, withProgress)
+	// The journal gets a request when it has ended; this one ends only when its
+	// connection does.
+	ended := func() string {
+		if g.attempts(t, "/api/v1/permissions") > 0 {
+			return ""
+		}
+		return "the call still hangs at the API"
+	}
 	for _, c := range []struct {
 		name string
 		call func(context.Context)
@@ -270,6 +233,21 @@ func TestCancellationReachesTheAPI(t *testing.T) {
 			<-ctx.Done()
 			s.cancel()
 		}},
+		{"legacy SSE, notifications/cancelled", func(ctx context.Context) {
+			s := g.stream(t, "/sse", token)
+			defer s.cancel()
+			g.initialize(t, s, token)
+			if r := g.post(t, s, token, `{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"list_permissions","arguments":{}}}`); r.Status != http.StatusAccepted {
+				t.Errorf("%d %s", r.Status, r.Body)
+			}
+			<-ctx.Done()
+			if r := g.post(t, s, token, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":5}}`); r.Status != http.StatusAccepted {
+				t.Errorf("%d %s", r.Status, r.Body)
+			}
+			// The stream stays open meanwhile.
+			eventually(t, 5*time.Second, ended)
+		}},
+		{"answered with a stream", post("/mcp", progressBody, progressHeaders)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := g.Sandbox.ClearJournal(t.Context()); err != nil {
@@ -279,20 +257,7 @@ func TestCancellationReachesTheAPI(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			c.call(ctx)
-			// The journal gets a request when it has ended; this one ends only
-			// when its connection does.
-			eventually(t, 5*time.Second, func() string {
-				journal, err := g.Sandbox.Journal(t.Context())
-				if err != nil {
-					return err.Error()
-				}
-				for _, e := range journal {
-					if e.Path == "/api/v1/permissions" {
-						return ""
-					}
-				}
-				return "the call still hangs at the API"
-			})
+			eventually(t, 5*time.Second, ended)
 		})
 	}
 }

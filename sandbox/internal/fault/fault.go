@@ -33,7 +33,7 @@ const (
 )
 
 // largeBytes is the size of a Large answer.
-const largeBytes = 32 << 20
+const largeBytes = 100 << 20
 
 // Limits of what a caller may ask for.
 const (

@@ -192,7 +192,7 @@ func TestLargeIsLargeAndJSON(t *testing.T) {
 	s := start(t)
 	s.add(t, fault.Fault{Path: "*", Kind: fault.Large})
 	_, body, err := s.do(t, t.Context(), http.MethodGet, "/", "")
-	if err != nil || len(body) != 32<<20 {
+	if err != nil || len(body) != 100<<20 {
 		t.Fatalf("%d bytes, %v", len(body), err)
 	}
 	const head, tail = `{"data":["`, `"]}`

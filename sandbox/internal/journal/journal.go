@@ -98,8 +98,8 @@ func Unknown(ctx context.Context) {
 }
 
 // Only the API has paths that are longer: names and identifiers, none of which
-// is longer than a UUID.
-var longPath = regexp.MustCompile(`^/api/v1(/[A-Za-z0-9_-]{1,36}){1,8}/?$`)
+// is longer than the uuid of a company.
+var longPath = regexp.MustCompile(`^/api/v1(/[A-Za-z0-9_-]{1,40}){1,8}/?$`)
 
 func pathOf(path string) string {
 	if longPath.MatchString(path) {
