@@ -160,13 +160,7 @@ func (h *Handler) authorize(w http.ResponseWriter, c identity.Caller, msg rpc.Me
 		var body []byte
 		if msg.Method == rpc.ToolsCall {
 			h.calls.Denied(c, invocation.Streamable, msg.Tool)
-			result := map[string]any{
-				"content": []map[string]string{{"type": "text", "text": d.Description}}, "isError": true, "_meta": meta,
-			}
-			if version >= Modern {
-				result["resultType"] = "complete"
-			}
-			body = rpc.ResultBody(msg.ID, result)
+			body = refused(msg, version, d.Description, meta)
 		} else {
 			body = (&rpc.Error{Code: rpc.CodeAuth, Message: d.Description, Data: map[string]any{"_meta": meta}}).Body(msg.ID)
 		}
@@ -177,11 +171,24 @@ func (h *Handler) authorize(w http.ResponseWriter, c identity.Caller, msg rpc.Me
 	if msg.Method == rpc.ToolsCall {
 		if d := h.calls.Authorize(c, msg.Tool); d != nil {
 			h.calls.Denied(c, invocation.Streamable, msg.Tool)
-			d.Write(w)
+			d.Header(w.Header())
+			rpc.Write(w, d.Status, refused(msg, version, d.Description, map[string][]string{denial.MetaKey: {d.Challenge}}))
 			return false
 		}
 	}
 	return true
+}
+
+// refused is a tool result with a challenge: some clients look for it there, and
+// not at the status.
+func refused(msg rpc.Message, version, description string, meta map[string][]string) []byte {
+	result := map[string]any{
+		"content": []map[string]string{{"type": "text", "text": description}}, "isError": true, "_meta": meta,
+	}
+	if version >= Modern {
+		result["resultType"] = "complete"
+	}
+	return rpc.ResultBody(msg.ID, result)
 }
 
 // ReadJSON reads the body of a request that must hold JSON.

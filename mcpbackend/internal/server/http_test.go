@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -266,6 +267,13 @@ func TestScopesAreEnforced(t *testing.T) {
 				}
 				if got := w.Header().Get("WWW-Authenticate"); got != wanted {
 					t.Errorf("%s: challenge\n%s, want\n%s", path, got, wanted)
+				}
+				if path == "/mcp" {
+					got := decode[reply](t, w.Body.Bytes()).Result
+					if got == nil || !got.IsError || fmt.Sprint(got.Meta[denial.MetaKey]) != "["+wanted+"]" || len(got.Content) != 1 {
+						t.Errorf("no tool result with a challenge: %s", w.Body)
+					}
+					continue
 				}
 				got := decode[struct {
 					Error string
