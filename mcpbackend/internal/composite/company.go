@@ -75,6 +75,7 @@ func (s *session) company(given string) (company, *toolcall.Failure) {
 	found := match(list, given)
 	switch {
 	case len(found) == 1:
+		s.about = []string{string(found[0].UUID)}
 		return found[0], nil
 	case given == "":
 		return company{}, choose(s.tool.Name, "company is required, since there are several", found)
@@ -96,13 +97,14 @@ func (s *session) chosen(given string) ([]company, *toolcall.Failure) {
 
 // bounded keeps as many companies as one call can look at, and says so.
 func (s *session) bounded(list []company) []company {
-	if len(list) <= maxCompanies {
-		return list
-	}
-	for _, c := range list[maxCompanies:] {
+	for _, c := range list[min(len(list), maxCompanies):] {
 		s.left(string(c.Name), fmt.Sprintf("One call looks at %d companies. Ask for the others by name.", maxCompanies))
 	}
-	return list[:maxCompanies]
+	list = list[:min(len(list), maxCompanies)]
+	for _, c := range list {
+		s.about = append(s.about, string(c.UUID))
+	}
+	return list
 }
 
 // match gives the companies that a name or an id fits: exactly, or else those

@@ -46,7 +46,13 @@ func definitions() []definition {
 	date := catalogue.Schema{Type: "string", Format: "date"}
 	two := int64(2)
 	countries := catalogue.Schema{Type: "array", Items: &catalogue.Schema{Type: "string", MinLength: &two, MaxLength: &two}}
-	oneCompany := parameter("company", "Name, short name, id or uuid; needed when the user has several companies", catalogue.Schema{Type: "string"})
+	company := func(description string) catalogue.Parameter {
+		p := parameter("company", "Name, short name, id or uuid; "+description, catalogue.Schema{Type: "string"})
+		// As the operations name it.
+		p.Aliases = []string{"companyUuid", "company_id", "company_name"}
+		return p
+	}
+	oneCompany := company("needed when the user has several companies")
 	return []definition{
 		{
 			name: "search", title: "Search NeonPanel",
@@ -93,7 +99,7 @@ func definitions() []definition {
 			description: "Revenue, COGS, gross margin and margin percent of one or all companies: in total, by period and by market, compared with the period before. " +
 				"Whole months are compared with as many whole months, other periods with as many days before. Each company keeps its own currency: do not add them up.",
 			parameters: []catalogue.Parameter{
-				parameter("company", "Name, short name, id or uuid; all companies if left out", catalogue.Schema{Type: "string"}),
+				company("all companies if left out"),
 				parameter("start_date", "First day; with end_date left out too, last month", date),
 				parameter("end_date", "Last day; today if only start_date is given", date),
 				parameter("periodicity", "Length of the periods", catalogue.Schema{
@@ -211,14 +217,16 @@ func (r *runner) Run(ctx context.Context, t catalogue.Tool, given json.RawMessag
 	defer cancel()
 	answer, failure := run(s, arguments(a))
 	if failure != nil {
-		return failed(failure)
+		out := failed(failure)
+		out.Companies = s.about
+		return out
 	}
 	out, err := encode(answer)
 	if err != nil {
 		r.options.Logger.Error("an answer has no JSON form", "tool", t.Name, "error", err.Error())
 		return failed(&toolcall.Failure{Kind: toolcall.Internal, Message: "The gateway failed on this call. Try again later."})
 	}
-	return toolcall.Result{Structured: out, Text: string(out)}
+	return toolcall.Result{Structured: out, Text: string(out), Companies: s.about}
 }
 
 func failed(f *toolcall.Failure) toolcall.Result {

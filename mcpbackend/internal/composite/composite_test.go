@@ -352,6 +352,26 @@ func TestCompanyThatIsNotClearIsAskedFor(t *testing.T) {
 	}
 }
 
+// The audit names the companies of a call, and nothing else of its arguments.
+func TestResultNamesItsCompanies(t *testing.T) {
+	t.Parallel()
+	for call, want := range map[[2]string]string{
+		{"company_overview", `{"company":"acme"}`}:   "[aaaa]",
+		{"inventory_health", `{"company_id":2}`}:     "[bbbb]",
+		{"profit_summary", `{}`}:                     "[aaaa bbbb]",
+		{"profit_summary", `{"companyUuid":"bbbb"}`}: "[bbbb]",
+		{"search", `{"query":"x"}`}:                  "[aaaa bbbb]",
+		{"fetch", `{"id":"bill:aaaa:1"}`}:            "[aaaa]",
+		{"fetch", `{"id":"report:1"}`}:               "[]",
+		{"company_overview", `{"company":"nobody"}`}: "[]",
+	} {
+		a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch)})}
+		if got := run(t.Context(), t, a, call[0], call[1]).Companies; fmt.Sprint(got) != want {
+			t.Errorf("%s %s: %v, want %s", call[0], call[1], got, want)
+		}
+	}
+}
+
 func TestArgumentsMayBeWrapped(t *testing.T) {
 	t.Parallel()
 	a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch)})}

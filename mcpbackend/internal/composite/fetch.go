@@ -37,6 +37,7 @@ func fetch(s *session, a arguments) (any, *toolcall.Failure) {
 	}
 	var owner company
 	if at.kind != reportKind {
+		s.about = []string{at.company}
 		s.part("the company's name and currency", func() *toolcall.Failure {
 			list, failure := s.companies()
 			if failure != nil {

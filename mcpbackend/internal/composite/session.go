@@ -26,9 +26,11 @@ type session struct {
 	api    toolcall.API
 	tool   *catalogue.Tool
 	bearer string
-	log    *slog.Logger
-	now    time.Time
-	links  links
+	// about are the companies of the call, by uuid.
+	about []string
+	log   *slog.Logger
+	now   time.Time
+	links links
 
 	parent context.Context
 	ctx    context.Context
