@@ -132,7 +132,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	decodeName(r.Header)
 	r.Body = io.NopCloser(bytes.NewReader(body))
 
-	call := &Call{Caller: caller, Done: r.Context()}
+	call := &Call{Caller: caller, Done: r.Context(), modern: version >= Modern}
 	streamed := takesStream && (msg.Progress || !takesJSON)
 	if streamed {
 		ctx, cancel := context.WithDeadlineCause(r.Context(), caller.Expires, ErrExpired)

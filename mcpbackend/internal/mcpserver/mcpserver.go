@@ -24,6 +24,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/resources"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/rpc"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
 )
@@ -63,16 +64,25 @@ type Options struct {
 // New returns an SDK server. Each transport gets one of its own, since the SDK
 // scans all sessions of a server at the end of each.
 func New(o Options) (*mcp.Server, error) {
+	l := &library{resources: resources.New(o.Tools, o.Calls, o.Via), tools: o.Tools, calls: o.Calls}
 	opts := &mcp.ServerOptions{
 		Instructions: instructions,
 		// The SDK's own messages may hold what a client sent.
 		Logger: slog.New(slog.DiscardHandler),
-		// Tools only. Neither logging nor listChanged, for which clients would
+		// Neither logging nor listChanged nor subscribe, for which clients would
 		// hold streams open.
-		Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}},
-		SetCacheable: func(_ context.Context, _ mcp.Request, c *mcp.Cacheable) {
+		Capabilities: &mcp.ServerCapabilities{
+			Tools: &mcp.ToolCapabilities{}, Resources: &mcp.ResourceCapabilities{}, Prompts: &mcp.PromptCapabilities{},
+			Completions: &mcp.CompletionCapabilities{},
+		},
+		CompletionHandler: l.complete,
+		SetCacheable: func(_ context.Context, req mcp.Request, c *mcp.Cacheable) {
 			// What is listed may depend on who asks; the SDK's default is public.
 			c.CacheScope, c.TTLMs = "private", int(listTTL/time.Millisecond)
+			switch req.(type) {
+			case *mcp.ReadResourceRequest, *mcp.ListResourcesRequest:
+				c.TTLMs = 0 // data, which change at any time
+			}
 		},
 	}
 	if o.Legacy {
@@ -90,6 +100,8 @@ func New(o Options) (*mcp.Server, error) {
 		needed[t.Name] = t.Scopes
 		server.AddTool(describe(t), h.call)
 	}
+	l.add(server)
+	// The first of these is the outermost: nothing comes before it.
 	server.AddReceivingMiddleware(discoverOnly, h.offered, (&lister{needed: needed}).middleware)
 	return server, nil
 }
@@ -113,6 +125,8 @@ type Call struct {
 	Caller identity.Caller
 	// Done ends the call: the SDK cancels a handler only for some versions.
 	Done context.Context
+	// modern is true for versions from [Modern] on.
+	modern bool
 	// started, when set, is told that a tool has begun its work.
 	started func()
 	// alias is the name that the client called the tool by, where it is not the

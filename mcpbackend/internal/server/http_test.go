@@ -159,7 +159,7 @@ func TestMCPAcceptsNotifications(t *testing.T) {
 	}
 }
 
-func TestCapabilitiesAreToolsOnly(t *testing.T) {
+func TestCapabilitiesAskForNoStreams(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t)
 	for _, body := range []string{
@@ -179,8 +179,15 @@ func TestCapabilitiesAreToolsOnly(t *testing.T) {
 				ServerInfo   struct{ Name, Version string }
 			}
 		}](t, w.Body.Bytes()).Result
-		if len(got.Capabilities) != 1 || got.Capabilities["tools"] == nil || len(got.Capabilities["tools"]) != 0 {
-			t.Errorf("capabilities %v, want tools alone, without listChanged", got.Capabilities)
+		// Neither listChanged nor subscribe nor logging, for which clients would
+		// hold streams open.
+		for _, name := range []string{"completions", "prompts", "resources", "tools"} {
+			if members, ok := got.Capabilities[name]; !ok || len(members) != 0 {
+				t.Errorf("capability %s: %v", name, members)
+			}
+		}
+		if len(got.Capabilities) != 4 {
+			t.Errorf("capabilities %v", got.Capabilities)
 		}
 		if n := len(got.Instructions); n == 0 || n > 512 {
 			t.Errorf("%d characters of instructions, want up to 512", n)
