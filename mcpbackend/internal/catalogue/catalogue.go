@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // Names of sets that are not toolsets of single tools.
@@ -35,6 +37,10 @@ type Options struct {
 	// ReadOnly leaves out every tool that changes something, whatever Toolsets
 	// says.
 	ReadOnly bool
+	// Live, when set, is the document that the API serves at the moment. It says
+	// which of the operations and arguments that the overlay knows there are, and
+	// of what types; nothing else is taken from it.
+	Live []byte
 	// Compose, when set, is given the operations of the document, switched on or
 	// not, and makes the tools that consist of several. Those whose operations
 	// are not all there it leaves out.
@@ -92,25 +98,81 @@ func (c *Catalogue) Version() string { return c.version }
 // some of its text, but not the whole catalogue.
 func (c *Catalogue) Warnings() []string { return c.warnings }
 
-// Load makes a catalogue from an OpenAPI 3.1 document and an Overlay 1.0
-// document. An operation that the overlay does not know becomes a tool too,
-// named after its operationId, with what its method says about safety. Nothing
-// outside the two documents is read: no file, no URL.
+// Source is an OpenAPI document with its overlay, read once for any number of
+// catalogues.
+type Source struct {
+	// root is the document as it was given, but for what readTree changed.
+	document []byte
+	root     *yaml.Node
+	changed  bool
+	// tree is the document as the overlay changed it.
+	tree    *tree
+	common  map[string]argumentHint
+	missing []string
+}
+
+// Read reads an OpenAPI 3.0 or 3.1 document and an Overlay 1.0 document. Nothing
+// outside the two is read: no file, no URL.
+func Read(document, overlay []byte) (_ *Source, err error) {
+	defer rescue(&err)
+	s := &Source{document: document}
+	if s.root, s.changed, err = readTree(document); err != nil {
+		return nil, err
+	}
+	described, err := readOverlay(overlay)
+	if err != nil {
+		return nil, err
+	}
+	s.common = described.Tools.Arguments
+	s.tree = &tree{clone(s.root.Content[0])}
+	if s.missing, err = described.apply(s.tree.top); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Load makes a catalogue of two documents; see [Read] and [Source.Load].
 func Load(document, overlay []byte, options Options) (*Catalogue, error) {
-	root, changed, err := readTree(document)
+	s, err := Read(document, overlay)
 	if err != nil {
 		return nil, err
 	}
-	c := &Catalogue{}
-	// First, because the overlay changes the tree.
-	if c.yaml, c.json, err = publish(document, root, changed, options.APIURL); err != nil {
-		return nil, err
+	return s.Load(options)
+}
+
+// Load makes a catalogue. An operation that the overlay does not know becomes a
+// tool too, named after its operationId, with what its method says about safety;
+// but not with a live document.
+func (s *Source) Load(options Options) (_ *Catalogue, err error) {
+	defer rescue(&err)
+	c, from := &Catalogue{}, s.tree
+	for _, target := range s.missing {
+		c.warnings = append(c.warnings, fmt.Sprintf("the overlay finds no %s in the document: no tool for it", target))
 	}
-	parsed, err := parse(root.Content[0], overlay)
+	var called map[string]string
+	if options.Live == nil {
+		c.yaml, c.json, err = publish(s.document, s.root, s.changed, options.APIURL)
+	} else {
+		live, unfit := readLive(options.Live)
+		if unfit != nil {
+			return nil, unfit
+		}
+		called = s.tree.toolNames()
+		var findings []string
+		from, findings = s.tree.adopt(live, s.common)
+		c.warnings = append(c.warnings, findings...)
+		// Of a document that others write, only what was taken is published.
+		c.yaml, c.json, err = publish(nil, from.published(), true, options.APIURL)
+	}
 	if err != nil {
 		return nil, err
 	}
-	c.title, c.version, c.warnings = parsed.title, parsed.version, parsed.warnings
+	parsed, err := from.parse(s.common, called)
+	if err != nil {
+		return nil, err
+	}
+	c.title, c.version = parsed.title, parsed.version
+	c.warnings = append(c.warnings, parsed.warnings...)
 	tools := parsed.tools
 	if options.Compose != nil {
 		tools = slices.Concat(tools, options.Compose(func(id string) (Tool, bool) {
@@ -183,7 +245,8 @@ func choose(tools []Tool, options Options) ([]Tool, error) {
 		}
 		on[name] = true
 	}
-	if unknown != nil {
+	// A live document may have nothing left of a toolset that there is.
+	if unknown != nil && options.Live == nil {
 		return nil, &UnknownToolsetsError{Unknown: unknown, Known: slices.Sorted(maps.Keys(known))}
 	}
 	var chosen []Tool

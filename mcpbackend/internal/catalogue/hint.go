@@ -24,6 +24,9 @@ type hint struct {
 	Toolset     string `yaml:"toolset"`
 	// Hidden operations get no tool.
 	Hidden bool `yaml:"hidden"`
+	// Formerly are paths that the operation had, and still has where a live
+	// document says so.
+	Formerly []string `yaml:"formerly"`
 	// Scopes are nil when the overlay does not speak of them.
 	Scopes []string `yaml:"scopes"`
 

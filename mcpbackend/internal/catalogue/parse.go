@@ -28,28 +28,28 @@ type source struct {
 // methods are those of a path item (OpenAPI 3.1 §4.8.9).
 var methods = []string{"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
-// parse makes tools of a document, which the overlay changes.
-func parse(top *yaml.Node, overlay []byte) (_ *source, err error) {
-	defer rescue(&err)
-	described, err := readOverlay(overlay)
-	if err != nil {
-		return nil, err
-	}
-	missing, err := described.apply(top)
-	if err != nil {
-		return nil, err
-	}
-	s := &source{common: described.Tools.Arguments, ignored: map[string][]string{}}
-	for _, target := range missing {
-		s.warnings = append(s.warnings, fmt.Sprintf("the overlay finds no %s in the document: no tool for it", target))
-	}
-	if err := s.read(&tree{top}); err != nil {
-		return nil, err
-	}
-	return s, nil
+// parse makes tools of a document that the overlay has changed. Called are
+// names of tools, by operationId, that texts may speak of though the document
+// has them no more.
+func (d *tree) parse(common map[string]argumentHint, called map[string]string) (*source, error) {
+	s := &source{common: common, ignored: map[string][]string{}}
+	return s, s.read(d, called)
 }
 
-func (s *source) read(d *tree) error {
+// toolNames are the names of the tools that operations get, by operationId.
+func (d *tree) toolNames() map[string]string {
+	all := map[string]string{}
+	for _, item := range members(member(d.top, "paths")) {
+		for method, operation := range members(d.follow(item)) {
+			if id := word(operation, "operationId"); id != "" && slices.Contains(methods, method) {
+				all[id] = firstOf(word(member(operation, extension), "name"), snake(id))
+			}
+		}
+	}
+	return all
+}
+
+func (s *source) read(d *tree, called map[string]string) error {
 	info := member(d.top, "info")
 	s.title, s.version = word(info, "title"), word(info, "version")
 	names := map[string]string{}
@@ -83,9 +83,12 @@ func (s *source) read(d *tree) error {
 	if len(s.tools) == 0 {
 		return fmt.Errorf("the OpenAPI document has no operation that can be a tool: %s", strings.Join(s.warnings, "; "))
 	}
+	if called == nil {
+		called = names
+	}
 	for i := range s.tools {
 		operation := &s.tools[i].Operation
-		s.tools[i].InputSchema = inputSchema(operation.Parameters, names)
+		s.tools[i].InputSchema = inputSchema(operation.Parameters, called)
 		h, ok := next[operation.ID]
 		if !ok {
 			continue
