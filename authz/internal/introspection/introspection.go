@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -105,7 +106,23 @@ func (c *Client) Introspect(ctx context.Context, raw string, t *trail.Trail) (jw
 		t.See(trail.Introspection, "active true")
 		t.Pass(trail.Introspection)
 	}
+	if err := bearer(object, t); err != nil {
+		return jwt.Judgement{}, err
+	}
 	return c.config.Rules.Judge(object, time.Now(), t)
+}
+
+// bearer refuses tokens that are used in another way. In a response token_type is
+// that of RFC 6749 §5.1 (RFC 7662 §2.2), and so stricter than a claim of this name.
+func bearer(object strictjson.Object, t *trail.Trail) error {
+	value := object.Get("token_type")
+	if value == nil {
+		return nil
+	}
+	if kind, err := value.Text(); err != nil || !strings.EqualFold(kind, "Bearer") {
+		return t.Fail(trail.Use, token.NotAccessToken, errors.New("token_type"))
+	}
+	return nil
 }
 
 // Confirm asks about a JWT that was verified, to see whether it is revoked. All
@@ -116,6 +133,9 @@ func (c *Client) Introspect(ctx context.Context, raw string, t *trail.Trail) (jw
 func (c *Client) Confirm(ctx context.Context, raw string, own jwt.Judgement) (jwt.Judgement, error) {
 	object, err := c.inspect(ctx, raw)
 	if err != nil {
+		return jwt.Judgement{}, err
+	}
+	if err := bearer(object, nil); err != nil {
 		return jwt.Judgement{}, err
 	}
 	for _, claims := range [][]string{

@@ -337,12 +337,13 @@ func (i *Issuer) findKeys(p pair) (string, error) {
 	return i.find(p, jwksMember, i.config.JWKSURL, func(d *document) string { return d.jwksURL })
 }
 
-// member is an endpoint in the metadata and the setting that replaces it.
-type member struct{ name, setting string }
+// member is an endpoint in the metadata, the setting that replaces it, and what
+// to do if there is none.
+type member struct{ name, setting, missing string }
 
 var (
-	jwksMember          = member{"jwks_uri", "AUTHZ_JWKS_URL"}
-	introspectionMember = member{"introspection_endpoint", "AUTHZ_INTROSPECTION_URL"}
+	jwksMember          = member{"jwks_uri", "AUTHZ_JWKS_URL", "set AUTHZ_JWKS_URL, or AUTHZ_TOKEN_MODE=opaque if all its tokens are opaque"}
+	introspectionMember = member{"introspection_endpoint", "AUTHZ_INTROSPECTION_URL", "set AUTHZ_INTROSPECTION_URL"}
 )
 
 // own judges an endpoint that was found rather than set: it must share the
@@ -381,7 +382,7 @@ func (i *Issuer) find(p pair, m member, set string, of func(*document) string) (
 	if !known {
 		return "", i.Unknown()
 	}
-	return "", fmt.Errorf("the issuer's metadata has no %s: set %s", m.name, m.setting)
+	return "", fmt.Errorf("the issuer's metadata has no %s: %s", m.name, m.missing)
 }
 
 // Unknown says why no metadata is known yet; nil when some is.

@@ -149,7 +149,7 @@ func (c *claims) read(object strictjson.Object, t *trail.Trail) error {
 			}
 		case "token_use", "token_type":
 			use, bad := value.Text()
-			if bad != nil || !oneOf(use, "access", "access_token", "bearer", "at+jwt") {
+			if bad != nil || !oneOf(use, "access", "access_token") && (member.Name == "token_use" || !oneOf(use, "bearer")) {
 				if err := t.Fail(trail.Use, token.NotAccessToken, errors.New(member.Name)); err != nil {
 					return err
 				}

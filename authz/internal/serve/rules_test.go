@@ -1,6 +1,8 @@
 package serve_test
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +19,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/go-jose/go-jose/v4"
 	"google.golang.org/grpc"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/config"
@@ -452,6 +455,44 @@ func TestIntrospectionThroughItsOutage(t *testing.T) {
 			if strings.Contains(line, "_count{") || strings.Contains(line, "_total{") && !strings.HasSuffix(line, " 0\n") {
 				t.Log(line)
 			}
+		}
+	}
+}
+
+// The key of private_key_jwt is read again when its file changes.
+func TestIntrospectionWithAKeyFile(t *testing.T) {
+	t.Parallel()
+	issuer := issuertest.Start(t)
+	serveKeys(issuer, signer)
+	file := filepath.Join(t.TempDir(), "key.pem")
+	own := []*issuertest.Signer{issuertest.NewSigner("ES256", "", 1), issuertest.NewSigner("ES256", "", 2)}
+	write := func(signer *issuertest.Signer) {
+		der, err := x509.MarshalPKCS8PrivateKey(signer.Private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(own[0])
+	g := start(t, issuer.Issuer, func(s *config.Settings) { s.IntrospectionClientID, s.IntrospectionKeyFile = "gateway", file })
+	g.await(t)
+	for i, key := range own {
+		write(key)
+		issuer.Serve(issuertest.PathIntrospect, func(w http.ResponseWriter, r *http.Request) {
+			assertion, err := jose.ParseSignedCompact(r.PostFormValue("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
+			if err == nil {
+				_, err = assertion.Verify(key.Private.Public())
+			}
+			if err != nil || r.Header.Get("Authorization") != "" {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			issuertest.JSON(issuertest.Encode(claims(issuer.Issuer, map[string]any{"active": true})))(w, r)
+		})
+		if v := g.bearer(t, fmt.Sprint("opaque-", i)); v.status != 0 {
+			t.Errorf("key %d: %+v", i, v)
 		}
 	}
 }

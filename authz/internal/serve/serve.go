@@ -30,7 +30,7 @@ import (
 
 // Run serves until ctx is done.
 func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
-	tuneCollector()
+	tuneCollector(c.CacheSize)
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 	for _, warning := range c.Warnings() {
 		log.Warn("a setting gives up safety", "setting", warning)
@@ -160,12 +160,15 @@ func VerifierOptions(c config.Config, observer verifier.Observer, log *slog.Logg
 
 // tuneCollector trades memory for CPU unless the operator chose otherwise. The
 // live heap is a few megabytes plus the verdict cache, so collecting at a
-// multiple of it costs little memory; the limit is where it turns frugal.
-func tuneCollector() {
+// multiple of it costs little memory; the limit is where it turns frugal. It
+// grows with the cache: a heap that is larger than its limit is collected all
+// the time.
+func tuneCollector(cacheSize int) {
+	const least, each = 256 << 20, 1 << 10
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(256 << 20)
+		debug.SetMemoryLimit(max(least, int64(cacheSize)*each))
 	}
 }
