@@ -1,12 +1,20 @@
 package e2e
 
 import (
+	"context"
+	"io"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/neonpanel/mcp-gateway/e2e/internal/stack"
 )
 
 func read(t *testing.T, path string) string {
@@ -146,5 +154,94 @@ func TestTheThreatModelNamesCodeAndTestsThatExist(t *testing.T) {
 	}
 	if rows < 20 {
 		t.Errorf("only %d rows were read", rows)
+	}
+}
+
+// A setting that is renamed must not live on in a guide.
+func TestEverySettingInTheDocumentsExists(t *testing.T) {
+	t.Parallel()
+	known := read(t, "docker-compose.yml")
+	for _, command := range [][]string{
+		{"authz", "serve"}, {"authz", "explain"}, {"mcpbackend", "serve"}, {"envoyconf", "render"}, {"sandbox", "serve"}, {"sandbox", "token"},
+	} {
+		cmd := exec.Command(filepath.Join(binaries(t), command[0]), append(command[1:], "--help")...)
+		cmd.Env = []string{}
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(command, err)
+		}
+		known += string(out)
+	}
+	name := regexp.MustCompile(`\b(?:AUTHZ|MCPBACKEND|EDGE|SANDBOX|UPSTREAM|NEONPANEL|PUBLIC)_[A-Z0-9_]*[A-Z0-9]\b`)
+	found := 0
+	for _, pattern := range []string{"README.md", "docs/*.md", "docs/decisions/*.md", "*/README.md"} {
+		paths, err := filepath.Glob(filepath.Join(root(t), pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			relative, err := filepath.Rel(root(t), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, setting := range name.FindAllString(read(t, relative), -1) {
+				found++
+				if relative == "docs/migration.md" && strings.HasPrefix(setting, "NEONPANEL_") {
+					continue // of the server that is migrated from
+				}
+				if !regexp.MustCompile(`\b` + setting + `\b`).MatchString(known) {
+					t.Errorf("%s names %s, which no binary knows", relative, setting)
+				}
+			}
+		}
+	}
+	if found < 100 {
+		t.Errorf("only %d names found", found)
+	}
+}
+
+// metrics are what a part counts.
+func (g *gateway) metrics(t *testing.T, part string) string {
+	t.Helper()
+	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", g.Socket(part, "ops"))
+		},
+	}}
+	resp, err := client.Get("http://part/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.StatusCode, err)
+	}
+	return string(data)
+}
+
+// Reasons and metrics that the guides name are those of the code.
+func TestEveryReasonAndMetricInTheGuidesExists(t *testing.T) {
+	t.Parallel()
+	g := sharedGateway(t)
+	metrics := g.metrics(t, stack.Authz)
+	for _, path := range []string{"docs/tokens.md", "docs/guide-explain.md", "docs/errors.md", "docs/neonpanel.md"} {
+		for _, name := range regexp.MustCompile("\\bauthz_[a-z_]+").FindAllString(read(t, path), -1) {
+			if !strings.Contains(metrics, "\n"+name) {
+				t.Errorf("%s names the metric %s, which authz does not have", path, name)
+			}
+		}
+	}
+	for _, row := range regexp.MustCompile("(?m)^\\| ((?:`[a-z_]+`(?:, )?)+)[^|]*\\| ").FindAllStringSubmatch(read(t, "docs/tokens.md"), -1) {
+		for _, reason := range regexp.MustCompile("`([a-z]+_[a-z_]+)`").FindAllStringSubmatch(row[1], -1) {
+			if reason[1] == "jwks_uri" || strings.HasSuffix(reason[1], "_endpoint") {
+				continue // members of the issuer's metadata
+			}
+			if !strings.Contains(metrics, `reason="`+reason[1]+`"`) {
+				t.Errorf("docs/tokens.md names the reason %s, which authz does not give", reason[1])
+			}
+		}
 	}
 }

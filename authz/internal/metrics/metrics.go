@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/decision"
+	"github.com/neonpanel/mcp-gateway/authz/internal/token"
 	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
 )
 
@@ -78,6 +79,12 @@ func New() *Metrics {
 		for _, failed := range []bool{false, true} {
 			m.calls.WithLabelValues(string(call), outcome(failed))
 		}
+	}
+	for _, reason := range []token.Reason{token.AudienceMissing, token.AudienceMismatch, token.ScopeClaimMissing} {
+		m.audience.WithLabelValues(reason)
+	}
+	for _, failed := range []bool{false, true} {
+		m.denyFile.WithLabelValues(outcome(failed))
 	}
 	return m
 }

@@ -565,6 +565,7 @@ func TestMetricsExistBeforeTheirFirstEvent(t *testing.T) {
 		"authz_decisions_total{", "authz_decision_duration_seconds_bucket{", "authz_issuer_call_duration_seconds_bucket{", "authz_keys ", "authz_keys_age_seconds ",
 		"authz_cached_accepted ", "authz_cached_refused ", "authz_deny_file_broken ", "go_goroutines ", "process_cpu_seconds_total ",
 		`authz_issuer_call_duration_seconds_count{call="introspection",outcome="error"} 0`, `authz_issuer_call_duration_seconds_count{call="metadata",outcome="ok"} `,
+		`authz_audience_reported_total{reason="audience_mismatch"} 0`, `authz_deny_file_reads_total{outcome="error"} 0`,
 		`authz_decisions_total{decision="allow",reason="anonymous"} 0`, `authz_decisions_total{decision="deny",reason="too_many_requests"} 0`,
 	} {
 		if !strings.Contains(text, "\n"+name) {
