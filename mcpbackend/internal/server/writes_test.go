@@ -211,7 +211,7 @@ func TestDeletesAndUpdatesAreConfirmedWhereTheClientCanAsk(t *testing.T) {
 	t.Run("what only adds is not asked about", func(t *testing.T) {
 		t.Parallel()
 		a := &api{}
-		w := newWhole(t, a).modernCall(keeper, "create_product", `{"companyUuid":"`+acme+`","sku":"A"}`, "")
+		w := newWhole(t, a).modernCall(keeper, "create_product", `{"companyUuid":"`+acme+`","sku":"A","name":"A"}`, "")
 		if w.Code != http.StatusOK || strings.Contains(w.Body.String(), "inputRequests") || len(a.calls()) != 1 {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}

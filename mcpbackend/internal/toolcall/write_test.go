@@ -231,7 +231,7 @@ func TestWritesAreKeptApartByCaller(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, answer(200, "application/json", `{"id":1}`))
 	tool := s.tool(t, "create_product")
-	arguments := json.RawMessage(`{"companyUuid":"ab12","sku":"A"}`)
+	arguments := json.RawMessage(`{"companyUuid":"ab12","sku":"A","name":"A"}`)
 	for i, c := range []Caller{
 		{Subject: "46", ClientID: "a"}, {Subject: "47", ClientID: "a"}, {Subject: "46", ClientID: "b"},
 		{Subject: "46", ClientID: "a", Bearer: "a fresher token"},
@@ -324,7 +324,7 @@ func TestACancelledWriteIsNotMadeAgainBlindly(t *testing.T) {
 	t.Cleanup(func() { close(release) })
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan Result)
-	const arguments = `{"companyUuid":"ab12","sku":"A"}`
+	const arguments = `{"companyUuid":"ab12","sku":"A","name":"A"}`
 	go func() {
 		done <- s.runner.Run(ctx, s.tool(t, "create_product"), json.RawMessage(arguments), Caller{Bearer: token})
 	}()
@@ -349,7 +349,7 @@ func TestSimultaneousWritesAreSentOnce(t *testing.T) {
 	var wait sync.WaitGroup
 	results := make(chan Result, 8)
 	for range 8 {
-		wait.Go(func() { results <- s.call(t, "create_product", `{"companyUuid":"ab12","sku":"A"}`) })
+		wait.Go(func() { results <- s.call(t, "create_product", `{"companyUuid":"ab12","sku":"A","name":"A"}`) })
 	}
 	<-arrived
 	close(release)
