@@ -1,6 +1,24 @@
 // Package control is the sandbox's remote control: mint tokens, cause
-// trouble, read the journal, rotate keys. It has a listener of its own, which
-// only the people who run the sandbox can reach.
+// trouble, read the journal, rotate keys, look into the ledger. It has a listener
+// of its own, which only the people who run the sandbox can reach.
+//
+// The ledger is there so that tests know what to expect. Its figures are added up
+// from the documents in the books, whoever wrote them, in a way of their own: no
+// code is shared with the API's balances, summaries and rendering.
+//
+//	GET /ledger/companies
+//	GET /ledger/companies/{company}/items?days=30
+//	GET /ledger/companies/{company}/months?from=2026-01-01&to=2026-06-30
+//	GET /ledger/companies/{company}/payments
+//	GET /ledger/companies/{company}/documents?type=Bill
+//
+// {company} is a uuid, an id or a short name. Days are counted back from `to`, which
+// is today unless given, and include it; without `days` and `from` the span begins
+// with the books. `daily_sales` is units_sold / days and `unit_cost` is value /
+// units on hand, both rounded half up to four decimal places; everything else is
+// exact. `stock` gives the units by warehouse at the end of `to`, and with
+// landed_amount and landed_quantity what came in during the span. `value` is as of
+// now, whatever `to` is.
 package control
 
 import (
@@ -19,6 +37,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/fault"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/journal"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/keys"
+	"github.com/neonpanel/mcp-gateway/sandbox/internal/ledger"
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/token"
 )
 
@@ -28,6 +47,7 @@ type Options struct {
 	Keys     *keys.Ring
 	Faults   *fault.Set
 	Journal  *journal.Journal
+	Books    *ledger.Books
 	Scopes   []string
 	Resource string // the default audience
 	// ClientID is the client of tokens minted here unless they name another.
@@ -59,6 +79,7 @@ func New(o Options) http.Handler {
 		o.Journal.Clear()
 		w.WriteHeader(http.StatusNoContent)
 	})
+	c.ledgerRoutes(mux)
 	mux.HandleFunc("POST /faults", c.addFault)
 	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, http.StatusOK, map[string]any{"faults": o.Faults.List()})

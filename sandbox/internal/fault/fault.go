@@ -32,13 +32,14 @@ const (
 	Down       Kind = "down"        // close the connection without an answer
 )
 
-// largeBytes is the size of a Large answer.
+// largeBytes is the size of a Large answer unless the fault gives one.
 const largeBytes = 100 << 20
 
 // Limits of what a caller may ask for.
 const (
 	maxFaults = 100
 	maxDelay  = 10 * time.Minute
+	maxBytes  = 1 << 30
 )
 
 // Fault is one rule. Of several that match, the last one added counts.
@@ -50,7 +51,13 @@ type Fault struct {
 	Status     int    `json:"status,omitempty"`
 	RetryAfter string `json:"retry_after,omitempty"`
 	Location   string `json:"location,omitempty"`
+	Bytes      int    `json:"bytes,omitempty"` // of a large answer
 	Times      int    `json:"times,omitempty"` // 0 = until cleared
+
+	// After lets the request do its work first; only then comes the trouble, in
+	// place of the answer. So a write has happened though its caller cannot know.
+	// Truncate always works so.
+	After bool `json:"after,omitempty"`
 
 	delay time.Duration
 }
@@ -71,6 +78,9 @@ func (f *Fault) validate() error {
 			return fmt.Errorf("delay must be a duration such as 2s, at most %s: %q", maxDelay, f.Delay)
 		}
 		f.delay = d
+	}
+	if f.Bytes < 0 || f.Bytes > maxBytes {
+		return fmt.Errorf("bytes must be 0 to %d: %d", maxBytes, f.Bytes)
 	}
 	if f.Status != 0 && (f.Status < 200 || f.Status > 599) {
 		return fmt.Errorf("status must be 200 to 599: %d", f.Status)
@@ -176,6 +186,11 @@ func (f Fault) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
+	var answer *buffered
+	if f.After || f.Kind == Truncate {
+		answer = &buffered{header: http.Header{}, status: http.StatusOK}
+		next.ServeHTTP(answer, r)
+	}
 	if f.delay > 0 {
 		timer := time.NewTimer(f.delay)
 		defer timer.Stop()
@@ -187,6 +202,10 @@ func (f Fault) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 	}
 	switch f.Kind {
 	case Slow:
+		if answer != nil {
+			answer.send(w, 1)
+			return
+		}
 		next.ServeHTTP(w, r)
 	case Hang:
 		<-r.Context().Done()
@@ -211,9 +230,9 @@ func (f Fault) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 		w.Header().Set("Location", f.Location)
 		w.WriteHeader(or(f.Status, http.StatusFound))
 	case Large:
-		large(w)
+		large(w, or(f.Bytes, largeBytes))
 	case Truncate:
-		truncate(w, r, next)
+		answer.send(w, 2)
 	case Reset:
 		cut(w, true)
 	case Down:
@@ -221,11 +240,11 @@ func (f Fault) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 	}
 }
 
-func or(status, otherwise int) int {
-	if status == 0 {
+func or(n, otherwise int) int {
+	if n == 0 {
 		return otherwise
 	}
-	return status
+	return n
 }
 
 // writeMessage is an error in the shape of the NeonPanel API.
@@ -249,12 +268,12 @@ const htmlPage = `<!DOCTYPE html>
 `
 
 // large streams a JSON document that never gets interesting.
-func large(w http.ResponseWriter) {
+func large(w http.ResponseWriter, size int) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(largeBytes))
+	w.Header().Set("Content-Length", strconv.Itoa(size))
 	const head, tail = `{"data":["`, `"]}`
 	chunk := bytes.Repeat([]byte("x"), 64<<10)
-	left := largeBytes - len(head) - len(tail)
+	left := size - len(head) - len(tail)
 	io.WriteString(w, head)
 	for left > 0 {
 		n, err := w.Write(chunk[:min(left, len(chunk))])
@@ -266,19 +285,29 @@ func large(w http.ResponseWriter) {
 	io.WriteString(w, tail)
 }
 
-// truncate promises the whole answer and sends half of it.
-func truncate(w http.ResponseWriter, r *http.Request, next http.Handler) {
-	buffer := &buffered{header: http.Header{}, status: http.StatusOK}
-	next.ServeHTTP(buffer, r)
-	for k, v := range buffer.header {
+// send promises the whole answer and sends one part in so many of it.
+func (b *buffered) send(w http.ResponseWriter, parts int) {
+	for k, v := range b.header {
 		w.Header()[k] = v
 	}
-	body := buffer.body.Bytes()
-	w.Header().Set("Content-Length", strconv.Itoa(max(len(body), 1)))
-	w.WriteHeader(buffer.status)
-	w.Write(body[:len(body)/2])
-	http.NewResponseController(w).Flush()
-	panic(http.ErrAbortHandler)
+	body := b.body.Bytes()
+	switch {
+	case !bodyless(b.status):
+		w.Header().Set("Content-Length", strconv.Itoa(max(len(body), parts-1)))
+	case parts > 1:
+		panic(http.ErrAbortHandler) // there is nothing to cut but the head
+	}
+	w.WriteHeader(b.status)
+	w.Write(body[:len(body)/parts])
+	if parts > 1 {
+		http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// bodyless tells whether answers with the status have no body (RFC 9110 §6.4.1).
+func bodyless(status int) bool {
+	return status < 200 || status == http.StatusNoContent || status == http.StatusNotModified
 }
 
 type buffered struct {

@@ -3,10 +3,13 @@ package fault_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -191,14 +194,99 @@ func TestLargeIsLargeAndJSON(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.add(t, fault.Fault{Path: "*", Kind: fault.Large})
+	// As it promises; nobody has to read it all.
+	r, err := http.Get(s.URL)
+	if err != nil || r.ContentLength != 100<<20 {
+		t.Fatalf("%v, %v", r, err)
+	}
+	r.Body.Close()
+	const size = 300_000
+	s.add(t, fault.Fault{Path: "*", Kind: fault.Large, Bytes: size})
 	_, body, err := s.do(t, t.Context(), http.MethodGet, "/", "")
-	if err != nil || len(body) != 100<<20 {
+	if err != nil || len(body) != size {
 		t.Fatalf("%d bytes, %v", len(body), err)
 	}
 	const head, tail = `{"data":["`, `"]}`
 	filling := body[len(head) : len(body)-len(tail)]
 	if !bytes.HasPrefix(body, []byte(head)) || !bytes.HasSuffix(body, []byte(tail)) || bytes.Count(filling, []byte("x")) != len(filling) {
 		t.Errorf("not JSON: %s … %s", body[:40], body[len(body)-40:])
+	}
+}
+
+// Whatever becomes of the answer, with After the work was done, once; without, it
+// was not, but for the kinds that answer as usual.
+func TestWritesHappenOnceBeforeTheTroubleOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		fault  fault.Fault
+		before int64 // how often the handler ran without After
+	}{
+		{fault.Fault{Kind: fault.Slow, Delay: "1ms"}, 1},
+		{fault.Fault{Kind: fault.Hang}, 0},
+		{fault.Fault{Kind: fault.Status}, 0},
+		{fault.Fault{Kind: fault.HTML}, 0},
+		{fault.Fault{Kind: fault.RetryAfter}, 0},
+		{fault.Fault{Kind: fault.Redirect, Location: "/x"}, 0},
+		{fault.Fault{Kind: fault.Large, Bytes: 1000}, 0},
+		{fault.Fault{Kind: fault.Truncate}, 1},
+		{fault.Fault{Kind: fault.Reset}, 0},
+		{fault.Fault{Kind: fault.Down}, 0},
+	} {
+		for _, after := range []bool{false, true} {
+			for _, status := range []int{http.StatusOK, http.StatusNoContent} {
+				t.Run(fmt.Sprint(c.fault.Kind, after, status), func(t *testing.T) {
+					t.Parallel()
+					var ran atomic.Int64
+					faults := &fault.Set{}
+					f := c.fault
+					f.Path, f.Method, f.After = "/orders", "PUT", after
+					if err := faults.Add(f); err != nil {
+						t.Fatal(err)
+					}
+					ctx, leave := context.WithCancel(t.Context())
+					defer leave()
+					began := make(chan struct{}, 1)
+					inner := faults.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						if b, _ := io.ReadAll(r.Body); string(b) != "ordered" {
+							t.Errorf("got %q", b)
+						}
+						ran.Add(1)
+						w.WriteHeader(status)
+						if status == http.StatusOK {
+							io.WriteString(w, healthy)
+						}
+						began <- struct{}{}
+					}))
+					srv := httptest.NewUnstartedServer(inner)
+					srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+					srv.Start()
+					defer srv.Close()
+					if f.Kind == fault.Hang {
+						go func() {
+							if after {
+								<-began
+							}
+							leave()
+						}()
+					}
+					r, body, err := serverUnderTest{Server: srv}.do(t, ctx, http.MethodPut, "/orders", "ordered")
+					if f.Kind == fault.Slow && (err != nil || r.StatusCode != status || status == 200 && string(body) != healthy) {
+						t.Errorf("slow: %v %s, %v", r, body, err)
+					}
+					cut := f.Kind == fault.Truncate || f.Kind == fault.Reset || f.Kind == fault.Down || f.Kind == fault.Hang
+					if cut != (err != nil) {
+						t.Errorf("%v, error %v", r, err)
+					}
+					want := c.before
+					if after {
+						want = 1
+					}
+					if got := ran.Load(); got != want {
+						t.Errorf("the handler ran %d times, want %d", got, want)
+					}
+				})
+			}
+		}
 	}
 }
 
@@ -240,6 +328,8 @@ func TestAddRefuses(t *testing.T) {
 		"negative delay":     {Path: "/", Kind: fault.Slow, Delay: "-1s"},
 		"endless delay":      {Path: "/", Kind: fault.Slow, Delay: "11m"},
 		"impossible status":  {Path: "/", Kind: fault.Status, Status: 99},
+		"negative size":      {Path: "/", Kind: fault.Large, Bytes: -1},
+		"size of a disk":     {Path: "/", Kind: fault.Large, Bytes: 2 << 30},
 		"negative times":     {Path: "/", Kind: fault.Hang, Times: -1},
 		"redirect to where":  {Path: "/", Kind: fault.Redirect},
 	} {

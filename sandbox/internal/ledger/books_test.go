@@ -184,6 +184,9 @@ type movement struct {
 func movements(c *Company) map[*Item]map[*Warehouse][]movement {
 	out := make(map[*Item]map[*Warehouse][]movement)
 	move := func(i *Item, w *Warehouse, d Date, units int64) {
+		if w == nil || d == 0 {
+			return
+		}
 		if out[i] == nil {
 			out[i] = make(map[*Warehouse][]movement)
 		}
@@ -197,6 +200,9 @@ func movements(c *Company) map[*Item]map[*Warehouse][]movement {
 		}
 	}
 	for _, s := range c.Shipments {
+		if s.From == nil || s.To == nil || s.Sent == 0 {
+			continue
+		}
 		for _, l := range s.Lines {
 			move(l.Item, s.From, s.Sent, -l.Shipped)
 			if s.Arrived != 0 {

@@ -54,9 +54,12 @@ func save[T any](b *Books, c *Company, by Author, list *[]*T, old *T, next T, he
 		}(len(*list))
 	} else {
 		before = *old
-		if b.locked(by, doc.Date, head(old).Date) {
+		was := head(old)
+		if b.locked(by, doc.Date, was.Date) {
 			return nil, ErrLocked
 		}
+		// What a document keeps for life.
+		doc.ID, doc.Ref, doc.Task, doc.Creator = was.ID, was.Ref, was.Task, was.Creator
 	}
 	switch {
 	case doc.Status != "Completed":

@@ -123,6 +123,7 @@ func New(s config.Settings, now func() time.Time, log *slog.Logger) (Handlers, e
 			Keys:     ring,
 			Faults:   faults,
 			Journal:  record,
+			Books:    books,
 			Scopes:   s.Scopes,
 			Resource: s.Resources[0],
 			ClientID: controlClient,
