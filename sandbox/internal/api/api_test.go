@@ -39,6 +39,7 @@ type panel struct {
 	http.Handler
 	*clock
 	books *ledger.Books
+	bills int // how many the first company had at the start
 }
 
 // bearer stands for token verification: the header names the subject.
@@ -50,35 +51,41 @@ func bearer(r *http.Request) (string, error) {
 	return subject, nil
 }
 
-// newPanel is for tests that change something: it has books of its own.
+// newPanel is for tests that change something. Books take a while to make, so
+// these tests share one set and take turns: each looks at what it changes itself,
+// and finds what others wrote before.
 func newPanel(t testing.TB) *panel {
+	written.turn.Lock()
+	t.Cleanup(written.turn.Unlock)
+	first := written.first()
+	c := &clock{t: noon}
+	s := newServer(Options{Books: first.books, Verify: bearer, Now: c.now}, first.handler().citations)
+	return &panel{s, c, first.books, len(first.books.Companies[0].Bills)}
+}
+
+var written = struct {
+	turn  sync.Mutex
+	first func() *panel
+}{first: sync.OnceValue(freshPanel)}
+
+// freshPanel has books of its own.
+func freshPanel() *panel {
 	b, err := ledger.New(noon)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	c := &clock{t: noon}
 	h, err := New(Options{Books: b, Verify: bearer, Now: c.now})
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	return &panel{h, c, b}
+	return &panel{h, c, b, len(b.Companies[0].Bills)}
 }
 
 func (p *panel) handler() *server { return p.Handler.(*server) }
 
 // shared serves the tests that only read.
-var shared = sync.OnceValue(func() *panel {
-	b, err := ledger.New(noon)
-	if err != nil {
-		panic(err)
-	}
-	c := &clock{t: noon}
-	h, err := New(Options{Books: b, Verify: bearer, Now: c.now})
-	if err != nil {
-		panic(err)
-	}
-	return &panel{h, c, b}
-})
+var shared = sync.OnceValue(freshPanel)
 
 type reply struct {
 	*httptest.ResponseRecorder

@@ -210,6 +210,11 @@ func (p *poster) sell(v *Invoice, l InvoiceLine) error {
 		if err != nil {
 			return err
 		}
+		n := 0
+		for _, v := range lots {
+			n += len(v.costs)
+		}
+		sale.Parts = make([]Part, 0, n)
 		for _, v := range lots {
 			for _, c := range v.costs {
 				sale.COGS += c.Amount
