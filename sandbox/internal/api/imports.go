@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
@@ -97,6 +98,9 @@ type importBody struct {
 func (s *server) importAnswer(status int, id, state string, retryAfter int, bills []*ledger.Bill) *answer {
 	a := &answer{status: status, header: map[string]string{"X-Request-Id": id}}
 	if retryAfter > 0 {
+		if s.intake.delay < usualDelay {
+			retryAfter = min(retryAfter, int(math.Ceil(s.intake.delay.Seconds())))
+		}
 		a.header["Retry-After"] = strconv.Itoa(retryAfter)
 		a.body = importBody{RequestID: id, Status: state}
 		return a

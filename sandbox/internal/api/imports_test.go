@@ -264,6 +264,19 @@ func TestPDFImportGoesFromQueuedToDone(t *testing.T) {
 	}
 }
 
+// Who waits for a short import is not told to wait longer than it takes.
+func TestShortImportsAreAskedForSoon(t *testing.T) {
+	t.Parallel()
+	for delay, want := range map[time.Duration]string{time.Millisecond: "1", 2500 * time.Millisecond: "3", time.Minute: "15"} {
+		s := newServer(Options{Books: shared().books, Verify: bearer, Now: shared().now, ImportDelay: delay}, nil)
+		p := &panel{Handler: s, clock: shared().clock, books: shared().books}
+		r := p.do(t, "46", "POST", p.company(0)+"/import/bill/pdf?filename=a.pdf", strings.NewReader(pdf), "Content-Type", "application/pdf")
+		if r.want(t, 202); r.Header().Get("Retry-After") != want {
+			t.Errorf("%s: Retry-After %s, want %s", delay, r.Header().Get("Retry-After"), want)
+		}
+	}
+}
+
 func TestUnreadablePDFEndsInError(t *testing.T) {
 	t.Parallel()
 	p := newPanel(t)

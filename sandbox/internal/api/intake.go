@@ -9,6 +9,9 @@ import (
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/ledger"
 )
 
+// usualDelay is how long an import takes.
+const usualDelay = 10 * time.Second
+
 // maxImports bounds the imports that are kept, the newest of each company.
 const maxImports = 500
 
@@ -45,7 +48,7 @@ const (
 
 func newIntake(b *ledger.Books, delay time.Duration) *intake {
 	if delay <= 0 {
-		delay = 10 * time.Second
+		delay = usualDelay
 	}
 	return &intake{books: b, delay: delay, desk: make(map[*ledger.Company][]*job)}
 }

@@ -26,6 +26,7 @@ type Flags struct {
 	Scopes              []string `name:"sandbox-scopes" env:"SANDBOX_SCOPES" sep:"," placeholder:"SCOPE,..." help:"Scopes that can be granted (default: NeonPanel's)."`
 	TokenKind           string   `name:"sandbox-token-kind" env:"SANDBOX_TOKEN_KIND" default:"jwt" placeholder:"KIND" help:"Access tokens of the OAuth flow: jwt, opaque or passport (default ${default})."`
 	TokenTTL            string   `name:"sandbox-token-ttl" env:"SANDBOX_TOKEN_TTL" default:"1h" placeholder:"DURATION" help:"Lifetime of access tokens of the OAuth flow (default ${default})."`
+	ImportDelay         string   `name:"sandbox-import-delay" env:"SANDBOX_IMPORT_DELAY" default:"10s" placeholder:"DURATION" help:"How long the import of a PDF takes (default ${default}). With less than 10s its Retry-After is no longer than that."`
 	IntrospectionID     string   `name:"sandbox-introspection-client-id" env:"SANDBOX_INTROSPECTION_CLIENT_ID" placeholder:"ID" help:"Client that may introspect every token (RFC 7662)."`
 	IntrospectionSecret string   `name:"sandbox-introspection-client-secret" env:"SANDBOX_INTROSPECTION_CLIENT_SECRET" placeholder:"SECRET" help:"Its secret, at least 16 characters."`
 	IntrospectionFile   string   `name:"sandbox-introspection-client-secret-file" env:"SANDBOX_INTROSPECTION_CLIENT_SECRET_FILE" placeholder:"FILE" help:"File that holds the secret, instead."`
@@ -64,6 +65,7 @@ type Settings struct {
 	Scopes              []string
 	TokenKind           token.Kind
 	TokenTTL            time.Duration
+	ImportDelay         time.Duration
 	IntrospectionID     string
 	IntrospectionSecret string
 	Quirks              []Quirk
@@ -139,6 +141,9 @@ func (f Flags) Settings() (Settings, error) {
 	}
 	if s.TokenTTL, err = time.ParseDuration(f.TokenTTL); err != nil || s.TokenTTL < time.Second {
 		fault("SANDBOX_TOKEN_TTL", "want a duration of at least 1s, such as 1h: %q", f.TokenTTL)
+	}
+	if s.ImportDelay, err = time.ParseDuration(f.ImportDelay); err != nil || s.ImportDelay < time.Millisecond || s.ImportDelay > time.Hour {
+		fault("SANDBOX_IMPORT_DELAY", "want a duration from 1ms to 1h, such as 10s: %q", f.ImportDelay)
 	}
 
 	s.IntrospectionSecret = f.IntrospectionSecret

@@ -13,7 +13,7 @@ import (
 )
 
 func flags() config.Flags {
-	return config.Flags{Listen: "127.0.0.1:9090", ControlListen: "127.0.0.1:9091", Expose: "false", TokenKind: "jwt", TokenTTL: "1h"}
+	return config.Flags{Listen: "127.0.0.1:9090", ControlListen: "127.0.0.1:9091", Expose: "false", TokenKind: "jwt", TokenTTL: "1h", ImportDelay: "10s"}
 }
 
 func TestDefaults(t *testing.T) {
@@ -22,7 +22,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Issuer != "http://127.0.0.1:9090" || !slices.Equal(s.Resources, []string{s.Issuer}) || s.TokenKind != token.JWT || s.TokenTTL != time.Hour {
+	if s.Issuer != "http://127.0.0.1:9090" || !slices.Equal(s.Resources, []string{s.Issuer}) || s.TokenKind != token.JWT || s.TokenTTL != time.Hour || s.ImportDelay != 10*time.Second {
 		t.Errorf("got %+v", s)
 	}
 	if len(s.Scopes) != 10 || s.Scopes[0] != "openid" {
@@ -56,7 +56,7 @@ func TestEveryFaultIsNamed(t *testing.T) {
 	t.Parallel()
 	f := config.Flags{
 		Listen: "0.0.0.0:9090", ControlListen: "nowhere", Expose: "maybe", Issuer: "https://issuer.example/",
-		Resources: []string{"mcp"}, Scopes: []string{`"`}, TokenKind: "paper", TokenTTL: "1ms",
+		Resources: []string{"mcp"}, Scopes: []string{`"`}, TokenKind: "paper", TokenTTL: "1ms", ImportDelay: "2h",
 		IntrospectionID: "x", IntrospectionFile: "/does/not/exist", Quirks: []string{"all"},
 	}
 	_, err := f.Settings()
@@ -65,7 +65,7 @@ func TestEveryFaultIsNamed(t *testing.T) {
 	}
 	for _, name := range []string{
 		"SANDBOX_LISTEN", "SANDBOX_CONTROL_LISTEN", "SANDBOX_EXPOSE", "SANDBOX_ISSUER", "SANDBOX_RESOURCES", "SANDBOX_SCOPES",
-		"SANDBOX_TOKEN_KIND", "SANDBOX_TOKEN_TTL", "SANDBOX_INTROSPECTION_CLIENT_ID", "SANDBOX_INTROSPECTION_CLIENT_SECRET_FILE", "SANDBOX_QUIRKS",
+		"SANDBOX_TOKEN_KIND", "SANDBOX_TOKEN_TTL", "SANDBOX_IMPORT_DELAY", "SANDBOX_INTROSPECTION_CLIENT_ID", "SANDBOX_INTROSPECTION_CLIENT_SECRET_FILE", "SANDBOX_QUIRKS",
 	} {
 		if !strings.Contains(err.Error(), name+": ") {
 			t.Errorf("%s is not named in:\n%v", name, err)

@@ -112,7 +112,7 @@ func launch(change func(*config.Flags)) (*sandbox, func(), error) {
 		Listen: "127.0.0.1:0", ControlListen: "127.0.0.1:1", Expose: "false",
 		Issuer:    "http://" + public.Listener.Addr().String(),
 		Resources: []string{gateway, other},
-		TokenKind: "jwt", TokenTTL: "1h",
+		TokenKind: "jwt", TokenTTL: "1h", ImportDelay: "10s",
 	}
 	if change != nil {
 		change(&flags)

@@ -22,7 +22,7 @@ func TestRunStops(t *testing.T) {
 	dir := t.TempDir()
 	public, control := filepath.Join(dir, "public"), filepath.Join(dir, "control")
 	settings, err := config.Flags{
-		Listen: "unix:" + public, ControlListen: "unix:" + control, Issuer: "http://127.0.0.1:9", TokenKind: "jwt", TokenTTL: "1h",
+		Listen: "unix:" + public, ControlListen: "unix:" + control, Issuer: "http://127.0.0.1:9", TokenKind: "jwt", TokenTTL: "1h", ImportDelay: "10s",
 	}.Settings()
 	if err != nil {
 		t.Fatal(err)

@@ -106,7 +106,7 @@ func New(s config.Settings, now func() time.Time, log *slog.Logger) (Handlers, e
 	if err != nil {
 		return Handlers{}, err
 	}
-	rest, err := api.New(api.Options{Books: books, Now: now, Verify: func(r *http.Request) (string, error) { return subject(r, verifier) }})
+	rest, err := api.New(api.Options{Books: books, Now: now, ImportDelay: s.ImportDelay, Verify: func(r *http.Request) (string, error) { return subject(r, verifier) }})
 	if err != nil {
 		return Handlers{}, err
 	}
