@@ -19,7 +19,7 @@ CC_FOUND := $(shell command -v $${CC:-cc} || command -v gcc)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run token bench bench-authz bench-mcp bin/bench fuzz test test-all test-chromium test-compose fmt lint clean tools
+.PHONY: help build run token bench bench-authz bench-mcp bin/bench fuzz test test-all test-conformance test-chromium test-compose fmt lint clean tools
 
 ##@ Use
 
@@ -96,7 +96,10 @@ test/sandbox: test/stack
 test/e2e: test/stack
 	@echo "== test e2e's own packages"; $(call gotest,e2e) ./cmd/stack ./internal/... && $(GO) test $(RACE) -run '^$$' . >/dev/null
 
-test-all: test test-chromium test-compose ## Run all tests, and those that need root or Debian packages
+test-all: test test-conformance test-chromium test-compose ## Run all tests, and those that need root or Debian packages
+
+test-conformance: build ## The MCP project's conformance suite, through Envoy
+	cd e2e && $(GO) test -tags conformance -run Conformance -count=1 -timeout 8m .
 
 test-chromium: build ## Login and consent in a real Chromium (PICTURES=dir keeps pictures)
 	@command -v chromium >/dev/null || { echo "installing Debian's chromium"; apt-get update -qq && \
@@ -141,7 +144,8 @@ lint: tools ## gofmt, go vet, staticcheck, govulncheck
 	@mkdir -p .cache/tools && $(GO) -C tools build -o ../.cache/tools/ tool
 	@bad=$$(gofmt -l $(MODULES)); if [ -n "$$bad" ]; then echo "gofmt: run 'make fmt' for:"; echo "$$bad"; exit 1; fi
 	@for m in $(MODULES); do echo "== lint $$m"; (cd $$m && $(GO) vet ./... && ../.cache/tools/staticcheck ./...) || exit 1; done
-	@cd e2e && $(GO) vet -tags chromium ./... && ../.cache/tools/staticcheck -tags chromium ./...
+	@cd e2e && $(GO) vet -tags chromium,conformance ./... && ../.cache/tools/staticcheck -tags chromium,conformance ./...
+	@cd mcpbackend && $(GO) vet -tags conformance ./internal/fixtures && ../.cache/tools/staticcheck -tags conformance ./internal/fixtures
 	@for m in $(MODULES); do echo "== govulncheck $$m"; out=$$(cd $$m && timeout 120 ../.cache/tools/govulncheck ./... 2>&1) || { \
 	  case "$$out" in *"fetching vulnerabilities"*) echo "govulncheck: its database is out of reach from here; skipped"; break;; *) echo "$$out"; exit 1;; esac; }; done
 

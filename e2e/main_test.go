@@ -60,7 +60,9 @@ type gateway struct {
 }
 
 func start(t testing.TB, opts stack.Options) (*gateway, error) {
-	opts.Bin = binaries(t)
+	if opts.Bin == "" {
+		opts.Bin = binaries(t)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	s, err := stack.Start(ctx, opts)

@@ -49,9 +49,19 @@ func (i Installer) Python(ctx context.Context) (*Python, error) {
 
 // Inspector installs MCP Inspector and a Node that is new enough for it.
 func (i Installer) Inspector(ctx context.Context) (*Inspector, error) {
-	manifest := filepath.Join(i.Source, "node", "package.json")
-	lock := filepath.Join(i.Source, "node", "package-lock.json")
-	dir, err := i.install(ctx, "node", runtime.GOARCH, []string{manifest, lock}, func(dir string) *exec.Cmd {
+	node, modules, err := i.npm(ctx, "node")
+	if err != nil {
+		return nil, err
+	}
+	return &Inspector{node: node, script: filepath.Join(modules, "@modelcontextprotocol", "inspector", "clients", "launcher", "build", "index.js")}, nil
+}
+
+// npm installs what the lock file in the directory of that name pins, and
+// returns the Node among it and the directory of the modules.
+func (i Installer) npm(ctx context.Context, name string) (node, modules string, err error) {
+	manifest := filepath.Join(i.Source, name, "package.json")
+	lock := filepath.Join(i.Source, name, "package-lock.json")
+	dir, err := i.install(ctx, name, runtime.GOARCH, []string{manifest, lock}, func(dir string) *exec.Cmd {
 		for _, file := range []string{manifest, lock} {
 			data, err := os.ReadFile(file)
 			if err == nil {
@@ -66,14 +76,11 @@ func (i Installer) Inspector(ctx context.Context) (*Inspector, error) {
 		return cmd
 	})
 	if err != nil {
-		return nil, err
+		return "", "", err
 	}
 	arch := map[string]string{"amd64": "x64", "arm64": "arm64"}[runtime.GOARCH]
-	modules := filepath.Join(dir, "node_modules")
-	return &Inspector{
-		node:   filepath.Join(modules, "node-linux-"+arch, "bin", "node"),
-		script: filepath.Join(modules, "@modelcontextprotocol", "inspector", "clients", "launcher", "build", "index.js"),
-	}, nil
+	modules = filepath.Join(dir, "node_modules")
+	return filepath.Join(modules, "node-linux-"+arch, "bin", "node"), modules, nil
 }
 
 // install runs command in a fresh directory and moves it into place when it

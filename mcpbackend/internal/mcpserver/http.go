@@ -14,6 +14,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/fixtures"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/rpc"
@@ -133,7 +134,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 
 	call := &Call{Caller: caller, Done: r.Context(), modern: version >= Modern}
-	streamed := takesStream && (msg.Progress || !takesJSON)
+	streamed := takesStream && (msg.Progress || !takesJSON || fixtures.Tool(msg.Tool))
 	if streamed {
 		ctx, cancel := context.WithDeadlineCause(r.Context(), caller.Expires, ErrExpired)
 		defer cancel()

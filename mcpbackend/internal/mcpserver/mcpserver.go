@@ -22,6 +22,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/fixtures"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/resources"
@@ -88,6 +89,7 @@ func New(o Options) (*mcp.Server, error) {
 	if o.Legacy {
 		opts.SupportedProtocolVersions = slices.DeleteFunc(mcp.SupportedProtocolVersions(), func(v string) bool { return v >= Modern })
 	}
+	fixtures.Offer(opts)
 	server := mcp.NewServer(&mcp.Implementation{
 		Name: "neonpanel-mcp", Title: "NeonPanel", Version: o.Version, WebsiteURL: o.PublicURL,
 	}, opts)
@@ -101,6 +103,7 @@ func New(o Options) (*mcp.Server, error) {
 		server.AddTool(describe(t), h.call)
 	}
 	l.add(server)
+	fixtures.Add(server)
 	// The first of these is the outermost: nothing comes before it.
 	server.AddReceivingMiddleware(discoverOnly, h.offered, (&lister{needed: needed}).middleware)
 	return server, nil
@@ -299,6 +302,7 @@ func (h handler) offered(next mcp.MethodHandler) mcp.MethodHandler {
 			call := callOf(ctx, req.GetExtra())
 			t, known := h.calls.Tools.Lookup(p.Name)
 			switch {
+			case fixtures.Tool(p.Name):
 			case !known:
 				if call != nil {
 					h.calls.Unknown(call.Caller, h.via)
