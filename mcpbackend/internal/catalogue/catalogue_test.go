@@ -321,6 +321,32 @@ func TestAnAliasBelongsToOneTool(t *testing.T) {
 	}
 }
 
+func TestCompaniesGoByNameWhereTheyCanBeListed(t *testing.T) {
+	t.Parallel()
+	without := bytes.Replace(openapi.Document(), []byte("\n  /api/v1/companies:\n"), []byte("\n  /api/v2/companies:\n"), 1)
+	other, err := Load(without, openapi.Overlay(), Options{Toolsets: []string{AllTools}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, of := range map[string]*Catalogue{"listed": loadAll(t), "not listed": other} {
+		named := 0
+		for _, tool := range of.Tools() {
+			for _, p := range tool.Operation.Parameters {
+				isCompany := p.Name == "companyUuid" || p.Name == "company_uuids"
+				if want := isCompany && name == "listed"; (p.Names == Companies) != want || want && strings.Join(p.NameScopes, " ") != "read:companies" {
+					t.Errorf("%s: %s of %s: names %q, scopes %v", name, p.Name, tool.Name, p.Names, p.NameScopes)
+				}
+				if p.Names == Companies {
+					named++
+				}
+			}
+		}
+		if name == "listed" && named < 45 {
+			t.Errorf("%d arguments name a company", named)
+		}
+	}
+}
+
 func TestToolsAreSortedByName(t *testing.T) {
 	t.Parallel()
 	if !slices.IsSortedFunc(loadAll(t).Tools(), func(a, b Tool) int { return strings.Compare(a.Name, b.Name) }) {

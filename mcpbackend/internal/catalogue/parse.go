@@ -49,6 +49,26 @@ func (d *tree) toolNames() map[string]string {
 	return all
 }
 
+// companyList is the operation that companies are looked up with.
+const companyList = "listCompanies"
+
+// nameCompanies lets companies go by name where a document has their list, for
+// callers who may read it.
+func (s *source) nameCompanies() {
+	list := slices.IndexFunc(s.tools, func(t Tool) bool { return t.Operation.ID == companyList })
+	for _, tool := range s.tools {
+		for i := range tool.Operation.Parameters {
+			switch p := &tool.Operation.Parameters[i]; {
+			case p.Names != Companies:
+			case list < 0:
+				p.Names = ""
+			default:
+				p.NameScopes = s.tools[list].Scopes
+			}
+		}
+	}
+}
+
 func (s *source) read(d *tree, called map[string]string) error {
 	info := member(d.top, "info")
 	s.title, s.version = word(info, "title"), word(info, "version")
@@ -86,6 +106,7 @@ func (s *source) read(d *tree, called map[string]string) error {
 	if called == nil {
 		called = names
 	}
+	s.nameCompanies()
 	for i := range s.tools {
 		operation := &s.tools[i].Operation
 		s.tools[i].InputSchema = inputSchema(operation.Parameters, called)

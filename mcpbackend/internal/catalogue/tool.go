@@ -90,9 +90,11 @@ type Parameter struct {
 	Hidden bool
 	// Aliases are further names that are accepted, and not listed.
 	Aliases []string
-	// Names says what else may be given in place of the value.
-	Names  Naming
-	Schema *Schema
+	// Names says what else may be given in place of the value, and NameScopes
+	// what a caller needs to have it looked up.
+	Names      Naming
+	NameScopes []string
+	Schema     *Schema
 	// Unlisted arguments are accepted, but not offered.
 	Unlisted bool
 }

@@ -61,9 +61,6 @@ func New(api toolcall.API, now func() time.Time) *Directory {
 // Find implements [toolcall.Companies].
 func (d *Directory) Find(ctx context.Context, c toolcall.Caller, given string) (uuid, fault string, err error) {
 	given = strings.TrimSpace(given)
-	if isUUID(given) {
-		return given, "", nil
-	}
 	all, err := d.of(ctx, c)
 	if err != nil {
 		return "", "", err
@@ -88,9 +85,9 @@ func (d *Directory) Find(ctx context.Context, c toolcall.Caller, given string) (
 	}
 }
 
-// isUUID says that a value can be nothing but a uuid: RFC 9562's, or the 40
+// IsUUID implements [toolcall.Companies]: it knows RFC 9562's form, and the 40
 // hexadecimal digits that NeonPanel also uses.
-func isUUID(value string) bool {
+func (d *Directory) IsUUID(value string) bool {
 	return len(value) >= 32 && len(value) <= 64 && strings.Trim(value, "0123456789abcdefABCDEF-") == ""
 }
 

@@ -86,7 +86,7 @@ func TestACompanyIsFoundByAnyOfItsNames(t *testing.T) {
 		"46":                  {"", "fits several companies"},
 		"Acme":                {acme, ""},
 		"Acm":                 {"", "names no company of the user"},
-		strings.ToUpper(acme): {strings.ToUpper(acme), ""},
+		strings.ToUpper(acme): {acme, ""},
 		"unknown-" + acme:     {"", "names no company of the user"},
 	} {
 		t.Run(given, func(t *testing.T) {
@@ -102,13 +102,15 @@ func TestACompanyIsFoundByAnyOfItsNames(t *testing.T) {
 	}
 }
 
-func TestAUUIDNeedsNoSearch(t *testing.T) {
+func TestAUUIDIsKnownByItsForm(t *testing.T) {
 	t.Parallel()
-	for _, uuid := range []string{acme, "550e8400-e29b-41d4-a716-446655440000"} {
-		a := &api{err: errors.New("asked")}
-		got, fault, err := New(a, time.Now).Find(t.Context(), toolcall.Caller{}, uuid)
-		if got != uuid || fault != "" || err != nil || len(a.asked()) > 0 {
-			t.Errorf("%s %s %v, asked %v", got, fault, err, a.asked())
+	d := New(&api{}, time.Now)
+	for value, want := range map[string]bool{
+		acme: true, "550e8400-e29b-41d4-a716-446655440000": true, strings.ToUpper(acme): true,
+		"46": false, "Acme": false, "deadbeef": false, "g" + acme[1:]: false, acme + acme: false,
+	} {
+		if d.IsUUID(value) != want {
+			t.Errorf("%s: %v", value, !want)
 		}
 	}
 }
@@ -250,17 +252,22 @@ func TestToolsTakeNames(t *testing.T) {
 		"not found, refused": {"list_warehouses", `{"companyUuid":"ACME"}`, &neonpanel.Error{Class: neonpanel.Unauthenticated, Status: 401}, "", "Connect to NeonPanel again", ""},
 		"an outage":          {"create_product", `{"companyUuid":"ACME","sku":"A","name":"A"}`, &neonpanel.Error{Class: neonpanel.Timeout}, "", "was not called", ""},
 		"a foreign uuid":     {"list_warehouses", `{"companyUuid":"1111111111111111111111111111111111111111"}`, forbidden, "map[companyUuid:1111111111111111111111111111111111111111]", "", "1111111111111111111111111111111111111111"},
+		"no scope":           {"list_warehouses", `{"companyUuid":"Nobody"}`, nil, "", "companyUuid must be a uuid", ""},
 		"faults come first":  {"create_product", `{"companyUuid":"ACME"}`, errors.New("asked"), "", "sku is required", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := &api{companies: some(), err: test.err}
 			tool, _ := tools.Lookup(test.tool)
-			r := toolcall.New(a, toolcall.Options{Companies: New(a, time.Now)}).Run(t.Context(), tool, json.RawMessage(test.arguments), toolcall.Caller{Bearer: "t"})
+			caller := toolcall.Caller{Bearer: "t", May: func(scopes []string) bool { return name != "no scope" || strings.Join(scopes, " ") != "read:companies" }}
+			r := toolcall.New(a, toolcall.Options{Companies: New(a, time.Now)}).Run(t.Context(), tool, json.RawMessage(test.arguments), caller)
 			asked := a.asked()
 			if test.fails != "" {
 				if r.Failure == nil || !strings.Contains(r.Text, test.fails) || strings.Contains(r.Text, "not known whether") {
 					t.Errorf("%+v", r)
+				}
+				if name == "no scope" && len(asked) > 0 {
+					t.Errorf("asked %v", asked)
 				}
 				for _, call := range asked {
 					if !strings.Contains(call, "/api/v1/companies map") {

@@ -182,6 +182,7 @@ func (s *Service) run(ctx context.Context, t catalogue.Tool, arguments json.RawM
 	}()
 	return s.Runner.Run(ctx, t, arguments, toolcall.Caller{
 		Bearer: c.Token, Subject: c.Subject, ClientID: c.ClientID, Scopes: c.Scopes,
+		May: func(scopes []string) bool { return c.ScopeMode != identity.Enforce || c.Missing(scopes) == nil },
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -106,5 +107,34 @@ func TestTheChallengeForAScopeNamesAllThatTheToolNeeds(t *testing.T) {
 	d := s.Authorize(identity.Caller{InForce: []string{"a", "b"}, Scopes: []string{"a"}, ScopeMode: identity.Enforce}, "t")
 	if d == nil || d.Code != string(denial.InsufficientScope) || !strings.HasSuffix(d.Challenge, `, scope="a b"`) {
 		t.Errorf("denial %+v", d)
+	}
+}
+
+// asCaller keeps whom the tool ran for.
+type asCaller struct{ caller toolcall.Caller }
+
+func (a *asCaller) Run(_ context.Context, _ catalogue.Tool, _ json.RawMessage, c toolcall.Caller) toolcall.Result {
+	a.caller = c
+	return toolcall.Result{Text: "fine"}
+}
+
+func TestARunnerLearnsWhoCallsAndWhatElseTheyMay(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[identity.ScopeMode]string{
+		identity.Enforce: "true false true", identity.Report: "true true true", identity.Off: "true true true",
+	} {
+		run := &asCaller{}
+		s := Service{Tools: one{catalogue.Tool{Name: "t"}}, Runner: run, Observer: &tally{}, Log: slog.New(slog.DiscardHandler), Now: time.Now}
+		s.Call(context.Background(), identity.Caller{
+			Subject: "46", ClientID: "app", Token: "token", Scopes: []string{"a"}, InForce: []string{"a", "b"}, ScopeMode: mode,
+		}, Plain, "t", nil)
+		c := run.caller
+		if c.Bearer != "token" || c.Subject != "46" || c.ClientID != "app" || strings.Join(c.Scopes, " ") != "a" {
+			t.Errorf("%s: %v", mode, c)
+		}
+		// A scope that is not in force nobody could have.
+		if got := fmt.Sprint(c.May([]string{"a"}), c.May([]string{"a", "b"}), c.May([]string{"nobody"})); got != want {
+			t.Errorf("%s: may %s, want %s", mode, got, want)
+		}
 	}
 }

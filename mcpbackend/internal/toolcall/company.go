@@ -13,8 +13,10 @@ import (
 
 // Companies finds the company that a caller means.
 type Companies interface {
-	// Find gives the uuid of the company with that uuid, id, name or short name;
-	// or a fault, when it is none or not just one; or an error of the API.
+	// IsUUID says that a value can be nothing but a uuid.
+	IsUUID(given string) bool
+	// Find gives the uuid of the company with that id, name or short name; or a
+	// fault, when it is none or not just one; or an error of the API.
 	Find(ctx context.Context, c Caller, given string) (uuid, fault string, err error)
 }
 
@@ -34,7 +36,12 @@ func nameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, 
 	find := func(p *catalogue.Parameter, raw json.RawMessage) (json.RawMessage, *Failure) {
 		given := text(raw)
 		uuid, fault, err := given, "", error(nil)
-		if companies != nil {
+		switch {
+		case companies == nil, companies.IsUUID(given):
+		case c.May != nil && !c.May(p.NameScopes):
+			// A name must not tell what list_companies would refuse.
+			err = &neonpanel.Error{Class: neonpanel.Forbidden}
+		default:
 			uuid, fault, err = companies.Find(ctx, c, given)
 		}
 		switch {

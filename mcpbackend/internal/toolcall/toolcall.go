@@ -33,6 +33,9 @@ type Caller struct {
 	Subject, ClientID string
 	// Scopes are those that were granted, sorted.
 	Scopes []string
+	// May says whether what needs these scopes is allowed; nil means that
+	// everything is.
+	May func(scopes []string) bool `json:"-"`
 }
 
 // String keeps the token out of whatever prints a caller.
