@@ -55,7 +55,8 @@ const companyList = "listCompanies"
 // nameCompanies lets companies go by name where a document has their list, for
 // callers who may read it.
 func (s *source) nameCompanies() {
-	list := slices.IndexFunc(s.tools, func(t Tool) bool { return t.Operation.ID == companyList })
+	// One that the overlay does not pin could be anything under that name.
+	list := slices.IndexFunc(s.tools, func(t Tool) bool { return t.Operation.ID == companyList && t.Toolset != OtherTools })
 	for _, tool := range s.tools {
 		for i := range tool.Operation.Parameters {
 			switch p := &tool.Operation.Parameters[i]; {
