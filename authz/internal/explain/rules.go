@@ -18,7 +18,7 @@ func decidedBy(c config.Config, issuer verifier.Metadata, check trail.Check) str
 	keys := "AUTHZ_JWKS_URL=" + or(c.JWKSURL, "(the issuer's metadata) "+issuer.JWKSURL())
 	switch check {
 	case trail.Form:
-		return "AUTHZ_TOKEN_MODE=" + c.TokenMode + "; characters: RFC 6750 §2.1"
+		return "AUTHZ_TOKEN_MODE=" + c.TokenMode + "; visible ASCII, no comma"
 	case trail.Size:
 		return "at most " + strconv.Itoa(verifier.MaxToken) + " bytes"
 	case trail.Header:

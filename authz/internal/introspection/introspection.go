@@ -59,10 +59,12 @@ const waitingPerTurn = 4
 
 // Tokens of addresses whose requests keep being refused are asked about this
 // often, all of them together: a flood of made-up tokens would else go on to the
-// issuer as it comes.
+// issuer as it comes. Such an address may be that of a big client with thousands
+// of users, each of whom has to be asked about once in a cache life: that much
+// fits in ten times over.
 const (
-	doubtedPerSecond = 10
-	doubtedBurst     = 10
+	doubtedPerSecond = 100
+	doubtedBurst     = 100
 )
 
 // Client introspects tokens.

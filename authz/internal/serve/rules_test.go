@@ -528,7 +528,7 @@ func TestFloodFromOneAddress(t *testing.T) {
 	took := time.Since(began)
 	// 20 are refused, then the address is limited; of what it goes on to send a
 	// trickle is asked about.
-	most := 1 + 20 + 10 + int(took/(100*time.Millisecond)) + 2
+	most := 1 + 20 + 100 + int(took/(10*time.Millisecond)) + 2
 	if n := issuer.Calls(issuertest.PathIntrospect); n > most {
 		t.Errorf("%d calls in %s, want at most %d", n, took, most)
 	}

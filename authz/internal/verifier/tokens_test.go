@@ -230,6 +230,9 @@ var tokenCases = map[string]tokenCase{
 		parts := strings.Split(sign(issuer, nil), ".")
 		return issuertest.Encode(map[string]any{"protected": parts[0], "payload": parts[1], "signature": parts[2]})
 	}, token.CharactersRefused},
+	"JSON serialisation without commas": {func(issuer string) string {
+		return `{"payload":"` + issuertest.Base64(issuertest.Encode(claims(issuer, nil))) + `"}`
+	}, token.Opaque},
 	"non-canonical base64 (RFC 4648 §3.5)": {func(issuer string) string {
 		raw := sign(issuer, nil)
 		last := strings.IndexByte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", raw[len(raw)-1])
@@ -241,7 +244,10 @@ var tokenCases = map[string]tokenCase{
 	"a space in front":      {func(issuer string) string { return " " + sign(issuer, nil) }, token.CharactersRefused},
 	"a NUL in the middle":   {func(issuer string) string { return strings.Replace(sign(issuer, nil), ".", "\x00.", 1) }, token.CharactersRefused},
 	"empty":                 {func(string) string { return "" }, token.CharactersRefused},
-	"only padding":          {func(string) string { return "===" }, token.CharactersRefused},
+	"only padding":          {func(string) string { return "===" }, token.Opaque},
+	"of Laravel Sanctum":    {func(string) string { return "12|Lk3Qv9dB0xRzT7aWcYpE5sJhGf1uMn4o" }, token.Opaque},
+	"beyond ASCII":          {func(string) string { return "opaque-é" }, token.CharactersRefused},
+	"DEL":                   {func(string) string { return "opaque\x7f" }, token.CharactersRefused},
 	"8 KiB and one":         {func(string) string { return strings.Repeat("a", verifier.MaxToken+1) }, token.Oversize},
 	"huge claims in a good": {func(issuer string) string { return sign(issuer, map[string]any{"x": strings.Repeat("x", 8000)}) }, token.Oversize},
 	"opaque":                {func(string) string { return "8f4b2c" }, token.Opaque},

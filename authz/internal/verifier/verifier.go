@@ -368,30 +368,21 @@ func spelt(raw string, t *trail.Trail) error {
 	return nil
 }
 
-// isBearerToken reports whether raw is a b64token (RFC 6750 §2.1).
+// isBearerToken reports whether raw can be a credential: visible ASCII, and no
+// comma, which would be two (RFC 9110 §11.4). A b64token (RFC 6750 §2.1) is less,
+// but servers give out others, such as the "12|abc…" of Laravel Sanctum; who
+// issued a token is to say whether it is one.
 func isBearerToken(raw string) bool {
-	end := len(raw)
-	for end > 0 && raw[end-1] == '=' {
-		end--
-	}
-	if end == 0 {
+	if raw == "" {
 		return false
 	}
-	for i := 0; i < end; i++ {
-		if !bearerByte[raw[i]] {
+	for i := 0; i < len(raw); i++ {
+		if raw[i] <= ' ' || raw[i] > '~' || raw[i] == ',' {
 			return false
 		}
 	}
 	return true
 }
-
-var bearerByte = func() (is [256]bool) {
-	for c := range is {
-		is[c] = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
-			c == '-' || c == '.' || c == '_' || c == '~' || c == '+' || c == '/'
-	}
-	return is
-}()
 
 // Metadata is what the issuer says about itself.
 func (v *Verifier) Metadata() Metadata { return v.issuer }
