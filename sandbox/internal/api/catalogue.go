@@ -158,10 +158,12 @@ func (s *server) saveProduct(x *exchange, old *ledger.Product) (any, error) {
 	p.setText("parent_sku", &next.ParentSKU)
 	p.setText("name", &next.Name)
 	p.setURL("image", &next.Image)
-	p.setDecimal("weight", &next.Weight)
-	p.setDecimal("length", &next.Length)
-	p.setDecimal("height", &next.Height)
-	p.setDecimal("depth", &next.Depth)
+	for field, to := range map[string]*ledger.Decimal{"weight": &next.Weight, "length": &next.Length, "height": &next.Height, "depth": &next.Depth} {
+		p.setDecimal(field, to)
+		if *to > ledger.Int(maxMeasure) {
+			p.fault(field, "The %s field must not be greater than "+strconv.Itoa(maxMeasure)+".")
+		}
+	}
 	if slices.ContainsFunc(x.company.Products, func(v *ledger.Product) bool { return v != old && strings.EqualFold(v.SKU, next.SKU) }) && next.SKU != "" {
 		p.fault("sku", "The %s has already been taken.")
 	}
@@ -174,6 +176,9 @@ func (s *server) saveProduct(x *exchange, old *ledger.Product) (any, error) {
 	}
 	return renderProduct(v), nil
 }
+
+// maxMeasure bounds the pounds and inches of a product: freight goes by weight.
+const maxMeasure = 100_000
 
 // deleteProduct leaves the items that the product grouped.
 func (s *server) deleteProduct(x *exchange) (any, error) {

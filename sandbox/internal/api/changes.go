@@ -157,7 +157,7 @@ func (s *server) saveOrder(x *exchange, id string) (any, error) {
 			if ok && l.Item == nil && !foreign {
 				o.fault("inventory_id", invalid)
 			}
-			l.Quantity, _ = o.integer("quantity", true, 1)
+			l.Quantity = o.units("quantity", 1)
 			l.Price = o.decimal("price", true, false)
 			o.times("price", l.Price, l.Quantity)
 			// An item of another company is skipped without a word.
@@ -247,7 +247,7 @@ func (s *server) patchBill(x *exchange, p *payload, next *ledger.Bill) {
 		next.Lines = nil
 		p.lines("details", func(o *payload) {
 			l := ledger.BillLine{Service: x.serviceOf(o)}
-			l.Quantity, _ = o.integer("quantity", true, 1)
+			l.Quantity = o.units("quantity", 1)
 			l.Rate = o.decimal("rate", true, false)
 			l.Amount = o.times("rate", l.Rate, l.Quantity)
 			next.Lines = append(next.Lines, l)
@@ -285,8 +285,8 @@ func (s *server) saveShipment(x *exchange, id string) (any, error) {
 		next.Lines = nil
 		p.lines("items", func(o *payload) {
 			l := ledger.ShipmentLine{Item: x.itemOf(o, "origin_inventory_id", true)}
-			l.Shipped, _ = o.integer("quantity_shipped", true, 1)
-			l.Received, _ = o.integer("quantity_received", true, 1)
+			l.Shipped = o.units("quantity_shipped", 1)
+			l.Received = o.units("quantity_received", 1)
 			if l.Shipped > 0 && l.Received > l.Shipped {
 				o.fault("quantity_received", "The %s field must not be greater than "+strconv.FormatInt(l.Shipped, 10)+".")
 			}
@@ -345,7 +345,7 @@ func (s *server) saveInvoice(x *exchange, id string) (any, error) {
 		next.Lines = nil
 		p.lines("details", func(o *payload) {
 			l := ledger.InvoiceLine{Item: x.itemOf(o, "inventory_id", false), Service: x.serviceOf(o)}
-			l.Quantity, _ = o.integer("quantity", true, -maxUnits)
+			l.Quantity = o.units("quantity", -maxUnits)
 			l.Amount = o.decimal("amount", true, true)
 			next.Lines = append(next.Lines, l)
 		})
@@ -360,9 +360,6 @@ func (s *server) saveInvoice(x *exchange, id string) (any, error) {
 	s.forget(&v.Document)
 	return renderInvoice(c.Currency)(v), nil
 }
-
-// maxUnits bounds what one line brings back.
-const maxUnits = 1_000_000
 
 func find[T any](all []*T, is func(*T) bool) *T {
 	if i := slices.IndexFunc(all, is); i >= 0 {
@@ -398,7 +395,7 @@ func (s *server) saveAssembly(x *exchange, id string) (any, error) {
 					o.fault("assembly_id", invalid)
 				}
 			}
-			l.Quantity, _ = o.integer("quantity", true, 1)
+			l.Quantity = o.units("quantity", 1)
 			next.Lines = append(next.Lines, l)
 		})
 	}
@@ -446,7 +443,7 @@ func (s *server) saveAdjustment(x *exchange, id string) (any, error) {
 		p.lines("details", func(o *payload) {
 			l := ledger.AdjustmentLine{Item: x.itemOf(o, "inventory_id", true), Service: x.serviceOf(o)}
 			// The text speaks of negative quantities, the schema starts at 1.
-			l.Quantity, _ = o.integer("quantity", true, 1)
+			l.Quantity = o.units("quantity", 1)
 			l.Amount = o.times("rate", o.decimal("rate", true, false), l.Quantity)
 			next.Lines = append(next.Lines, l)
 		})

@@ -618,8 +618,8 @@ func TestFaultsOfDocumentsAreNamedAllAtOnce(t *testing.T) {
 		{"adjustments", fmt.Sprintf(`{"ref_number":"a","date":"2026-02-30","details":[{"rate":1e9,"quantity":2}],%s}`, foreign),
 			"map[" + fmt.Sprintf(wrong, "date:[The date field must be a valid date.] details.0.inventory_id:[The details.0.inventory_id field is required.] details.0.rate:[The details.0.rate field is too large.] "+
 				"details.0.service_id:[The details.0.service_id field is required.] ", "") + "]"},
-		{"assembly-orders", fmt.Sprintf(`{"ref_number":"a","items":[{"assembly_id":%d,"quantity":0}]}`, other.Kits[0].ID),
-			"map[items.0.assembly_id:[The selected items.0.assembly_id is invalid.] items.0.quantity:[The items.0.quantity field must be at least 1.]]"},
+		{"assembly-orders", fmt.Sprintf(`{"ref_number":"a","items":[{"assembly_id":%d,"quantity":0},{"assembly_id":%d,"quantity":10000001}]}`, other.Kits[0].ID, p.books.Companies[0].Kits[0].ID),
+			"map[items.0.assembly_id:[The selected items.0.assembly_id is invalid.] items.0.quantity:[The items.0.quantity field must be at least 1.] items.1.quantity:[The items.1.quantity field must not be greater than 10000000.]]"},
 		{"bills", `{"currency":"DOLLAR","documents":[{"type":"Moon","id":1}],"details":[{}]}`,
 			"map[currency:[The currency field must be 3 characters.] details.0.quantity:[The details.0.quantity field is required.] details.0.rate:[The details.0.rate field is required.] " +
 				"details.0.service_id:[The details.0.service_id field is required.] documents.0.type:[The selected documents.0.type is invalid.]]"},
@@ -728,7 +728,7 @@ func TestProductsComeAndGo(t *testing.T) {
 	}
 	for body, want := range map[string]string{
 		``: "map[name:[The name field is required.] sku:[The sku field is required.]]",
-		fmt.Sprintf(`{"sku":%q,"name":"x","image":"ftp://x","weight":-1}`, strings.ToLower(b.c.Products[0].SKU)): "map[image:[The image field must be a valid URL.] sku:[The sku has already been taken.] weight:[The weight field must be at least 0.]]",
+		fmt.Sprintf(`{"sku":%q,"name":"x","image":"ftp://x","weight":-1,"depth":100000.5}`, strings.ToLower(b.c.Products[0].SKU)): "map[depth:[The depth field must not be greater than 100000.] image:[The image field must be a valid URL.] sku:[The sku has already been taken.] weight:[The weight field must be at least 0.]]",
 	} {
 		if got := fmt.Sprint(b.post("/products", "%s", body).want(t, 422)["errors"]); got != want {
 			t.Errorf("%s: %s", body, got)

@@ -201,6 +201,18 @@ func (p *payload) integer(field string, required bool, least int64) (int64, bool
 	return 0, false
 }
 
+// maxUnits bounds a quantity, so that no sum of products overflows.
+const maxUnits = 10_000_000
+
+// units reads a required quantity.
+func (p *payload) units(field string, least int64) int64 {
+	n, _ := p.integer(field, true, least)
+	if n > maxUnits {
+		p.fault(field, "The %s field must not be greater than "+strconv.Itoa(maxUnits)+".")
+	}
+	return n
+}
+
 // decimal reads an exact number of zero or more; null and absent are the same.
 func (p *payload) decimal(field string, required, negative bool) ledger.Decimal {
 	switch v := p.fields[field].(type) {

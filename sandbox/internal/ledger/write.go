@@ -110,13 +110,29 @@ func (b *Books) SaveBill(c *Company, by Author, old *Bill, next Bill) (*Bill, er
 	if old == nil {
 		next.Status = "Awaiting Payment"
 	}
-	v, err := save(b, c, by, &c.Bills, old, next, func(v *Bill) *Document { return &v.Document }, len(next.Documents) > 0 || old != nil && len(old.Documents) > 0, func(v *Bill) {
+	v, err := save(b, c, by, &c.Bills, old, next, func(v *Bill) *Document { return &v.Document }, c.bear(&next) || old != nil && c.bear(old), func(v *Bill) {
 		v.Payments = b.schedule(v.Term, &v.Document, v.Total, v.anchors(), v.Payments)
 	})
 	if err == nil {
 		v.settle(by)
 	}
 	return v, err
+}
+
+// bear tells whether the cost of the bill is in goods that came in since the
+// closing, or may get there.
+func (c *Company) bear(v *Bill) bool {
+	return slices.ContainsFunc(v.Documents, func(d *Document) bool {
+		switch d.Type {
+		case "Invoice":
+			return false
+		case "Shipment": // they cost where they arrive
+			return slices.ContainsFunc(c.Shipments, func(s *Shipment) bool {
+				return &s.Document == d && (s.Arrived == 0 || s.Arrived >= c.closing.date)
+			})
+		}
+		return d.Date == 0 || d.Date >= c.closing.date
+	})
 }
 
 // settle completes a bill that has been paid in full. Those of the seeds are
