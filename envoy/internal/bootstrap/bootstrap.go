@@ -40,22 +40,29 @@ func New(edge settings.Edge) (*bootstrapv3.Bootstrap, error) {
 		Admin: b.admin(),
 		// A static layer only: without an admin or discovery layer nothing can change these at run time.
 		LayeredRuntime: &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{{
-			Name: "static",
-			LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: &structpb.Struct{Fields: map[string]*structpb.Value{
-				"envoy.reloadable_features.strict_chunk_parsing": structpb.NewBoolValue(true),
-			}}},
+			Name:           "static",
+			LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: &structpb.Struct{Fields: b.runtime()}},
 		}}},
 		OverloadManager: b.overload(),
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{
 			Listeners: []*listenerv3.Listener{b.listener()},
-			Clusters: []*clusterv3.Cluster{
+			Clusters: append([]*clusterv3.Cluster{
 				b.cluster(authzCluster, edge.Authz, names.Authz, grpcUpstream),
 				b.cluster(discoveryCluster, edge.Discovery, names.Authz, httpUpstream),
 				b.cluster(backendCluster, edge.Backend, names.Backend, httpUpstream),
-			},
+			}, b.collector()...),
 		},
 	}
 	return tree, b.err
+}
+
+func (b *builder) runtime() map[string]*structpb.Value {
+	keys := map[string]*structpb.Value{"envoy.reloadable_features.strict_chunk_parsing": structpb.NewBoolValue(true)}
+	if b.Tracing != nil {
+		// Spans that were not sent yet are lost when Envoy ends.
+		keys["tracing.opentelemetry.flush_interval_ms"] = structpb.NewNumberValue(1000)
+	}
+	return keys
 }
 
 // admin allows what operations need and no more: no configuration dump, no shutdown, no logging.

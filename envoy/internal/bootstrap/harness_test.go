@@ -25,6 +25,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/neonpanel/mcp-gateway/envoy/internal/bootstrap"
@@ -422,6 +423,7 @@ func (*fakeAuthz) Check(ctx context.Context, request *authv3.CheckRequest) (*aut
 			set("x-neonpanel-seen-names", strings.Join(names, ",")), set("x-neonpanel-seen-token", token),
 			set("x-neonpanel-seen-client", strings.Join(headers["x-envoy-external-address"], "|")),
 			set("x-neonpanel-seen-xff", strings.Join(headers["x-forwarded-for"], "|")),
+			set("x-neonpanel-seen-trace", strings.Join(metadata.ValueFromIncomingContext(ctx, "traceparent"), "|")),
 			set("x-neonpanel-seen-request", strings.Join(headers["x-request-id"], "|")),
 		), nil
 	}

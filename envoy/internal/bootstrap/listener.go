@@ -83,14 +83,13 @@ func (b *builder) connectionManager() *hcmv3.HttpConnectionManager {
 			InitialConnectionWindowSize: u32(1 << 20),
 		},
 
-		// Before routing and before authz, for only authz speaks in these names.
+		Tracing: b.tracing(),
+
+		// Before routing and before authz, for only authz speaks in these names, and only we
+		// say what is traced.
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{{
-			Name: "strip-identity",
-			TypedConfig: b.pack(&earlymutationv3.HeaderMutation{Mutations: []*mutationrulesv3.HeaderMutation{{
-				Action: &mutationrulesv3.HeaderMutation_RemoveOnMatch_{RemoveOnMatch: &mutationrulesv3.HeaderMutation_RemoveOnMatch{
-					KeyMatcher: prefix(identityPrefix),
-				}},
-			}}}),
+			Name:        "strip-identity",
+			TypedConfig: b.pack(&earlymutationv3.HeaderMutation{Mutations: stripped()}),
 		}},
 
 		AccessLog:        b.accessLog(),
@@ -106,6 +105,18 @@ func (b *builder) connectionManager() *hcmv3.HttpConnectionManager {
 	}
 }
 
+func stripped() []*mutationrulesv3.HeaderMutation {
+	mutations := []*mutationrulesv3.HeaderMutation{{
+		Action: &mutationrulesv3.HeaderMutation_RemoveOnMatch_{RemoveOnMatch: &mutationrulesv3.HeaderMutation_RemoveOnMatch{
+			KeyMatcher: prefix(identityPrefix),
+		}},
+	}}
+	for _, name := range traceHeaders {
+		mutations = append(mutations, &mutationrulesv3.HeaderMutation{Action: &mutationrulesv3.HeaderMutation_Remove{Remove: name}})
+	}
+	return mutations
+}
+
 func (b *builder) filter(name string, config proto.Message) *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.pack(config)}}
 }
@@ -116,7 +127,7 @@ func (b *builder) extAuthz() *extauthzv3.ExtAuthz {
 	allowed := &matcherv3.ListStringMatcher{}
 	for _, name := range []string{
 		"authorization", "content-type", "mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id", "origin",
-		"traceparent", "x-envoy-external-address", "x-forwarded-for", "x-request-id",
+		"x-envoy-external-address", "x-forwarded-for", "x-request-id",
 	} {
 		allowed.Patterns = append(allowed.Patterns, exact(name))
 	}

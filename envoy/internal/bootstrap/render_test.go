@@ -65,6 +65,12 @@ func TestRenderingsAreValid(t *testing.T) {
 			s.Authz, s.Discovery, s.Backend, s.AuthzSAN = "192.0.2.1:1", "[2001:db8::1]:2", "localhost.localdomain:3", "192.0.2.1"
 			s.UpstreamTLSCert, s.UpstreamTLSKey, s.UpstreamTLSCA, s.UpstreamTLSSDS = upstream.Cert, upstream.Key, upstream.CA, upstream.SDS
 		},
+		"traces": func(s *settings.Settings) {
+			s.OTLPEndpoint, s.ServiceName, s.SamplerArg = "http://127.0.0.1:4318", "edge", "0.1"
+		},
+		"traces elsewhere": func(s *settings.Settings) {
+			s.OTLPEndpoint, s.OTLPCertificate, s.ServiceName, s.SamplerArg = "https://collector.example/otlp/", certificate.Cert, "edge", "1"
+		},
 		"behind proxies":  func(s *settings.Settings) { s.TrustedHops = "16" },
 		"smallest limits": func(s *settings.Settings) { s.MaxBody, s.MaxConnections, s.MaxHeap = "1KiB", "16", "64MiB" },
 		"largest limits":  func(s *settings.Settings) { s.MaxBody, s.MaxConnections, s.MaxHeap = "1GiB", "1000000", "1024GiB" },

@@ -10,10 +10,13 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -54,13 +57,17 @@ func remoteUpstreams(s *settings.Settings) {
 	s.UpstreamTLSCert, s.UpstreamTLSKey, s.UpstreamTLSCA, s.UpstreamTLSSDS, s.AuthzSAN = "/uc.pem", "/uk.pem", "/ca.pem", "/sds", "spiffe://example.org/authz"
 }
 
+func traces(s *settings.Settings) {
+	s.OTLPEndpoint, s.ServiceName, s.SamplerArg = "http://collector.example:4318", "edge", "1"
+}
+
 func TestOurOwnIsSound(t *testing.T) {
 	t.Parallel()
 	if err := lint.Check(sound(t)); err != nil {
 		t.Error(err)
 	}
-	if err := lint.Check(sound(t, remoteUpstreams)); err != nil {
-		t.Errorf("with TLS to the upstreams: %v", err)
+	if err := lint.Check(sound(t, remoteUpstreams, traces)); err != nil {
+		t.Errorf("with TLS to the upstreams, and traces: %v", err)
 	}
 }
 
@@ -128,6 +135,13 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 			proto.Reset(b)
 			proto.Merge(b, sound(t, remoteUpstreams))
 			change(b.StaticResources.Clusters[2].TransportSocket)
+		}
+	}
+	traced := func(change func(*hcmv3.HttpConnectionManager_Tracing)) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return func(t *testing.T, b *bootstrapv3.Bootstrap) {
+			proto.Reset(b)
+			proto.Merge(b, sound(t, traces))
+			hcm(func(m manager) { change(m.Tracing) })(t, b)
 		}
 	}
 	upstream := func(change func(*tlsv3.UpstreamTlsContext)) func(*testing.T, *bootstrapv3.Bootstrap) {
@@ -223,6 +237,23 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 		"details in a reply": {"replies-discreet", hcm(func(m manager) {
 			m.LocalReplyConfig.Mappers[5].BodyFormatOverride.GetJsonFormat().Fields["why"] = structpb.NewStringValue("%RESPONSE_CODE_DETAILS%")
 		})},
+		"client's trace": {"trace-discreet", hcm(func(m manager) {
+			edit(t, m.EarlyHeaderMutationExtensions[0].GetTypedConfig(), &earlymutationv3.HeaderMutation{}, func(h *earlymutationv3.HeaderMutation) { h.Mutations = h.Mutations[:1] })
+		})},
+		"query in spans":      {"trace-discreet", traced(func(tracing *hcmv3.HttpConnectionManager_Tracing) { tracing.MaxPathTagLength = nil })},
+		"clients force spans": {"trace-discreet", traced(func(tracing *hcmv3.HttpConnectionManager_Tracing) { tracing.ClientSampling = nil })},
+		"token in spans": {"trace-discreet", traced(func(tracing *hcmv3.HttpConnectionManager_Tracing) {
+			tracing.CustomTags = append(tracing.CustomTags, &tracingv3.CustomTag{Tag: "x", Type: &tracingv3.CustomTag_RequestHeader{RequestHeader: &tracingv3.CustomTag_Header{Name: "authorization"}}})
+		})},
+		"path in the names of spans": {"trace-discreet", traced(func(tracing *hcmv3.HttpConnectionManager_Tracing) { tracing.Operation = "%REQ(:PATH)%" })},
+		"remote upstream as a collector": {"upstreams-local", func(t *testing.T, b *bootstrapv3.Bootstrap) {
+			traced(func(tracing *hcmv3.HttpConnectionManager_Tracing) {
+				edit(t, tracing.GetProvider().GetTypedConfig(), &tracev3.OpenTelemetryConfig{}, func(c *tracev3.OpenTelemetryConfig) {
+					c.GetHttpService().GetHttpUri().HttpUpstreamType = &corev3.HttpUri_Cluster{Cluster: "authz"}
+				})
+			})(t, b)
+			firstEndpoint(b).Address = remote
+		}},
 		"token in the log": {"log-discreet", logs("%REQ(Authorization)%")},
 		"query in the log": {"log-discreet", logs("%REQUEST_HEADER(:PATH)%")},
 		"old TLS": {"tls-minimum", func(t *testing.T, b *bootstrapv3.Bootstrap) {

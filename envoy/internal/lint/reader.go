@@ -6,10 +6,13 @@ import (
 	"slices"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -84,6 +87,32 @@ func (e edge) routes(each func(where string, route *routev3.Route, open bool)) {
 			each(fmt.Sprintf("%s.route_config.%s.routes[%d] (%s)", e.where, host.GetName(), i, route.GetName()), route, open)
 		}
 	}
+}
+
+// earlyMutations are what happens to headers before anything else.
+func (e edge) earlyMutations() []*mutationrulesv3.HeaderMutation {
+	var all []*mutationrulesv3.HeaderMutation
+	for _, extension := range e.GetEarlyHeaderMutationExtensions() {
+		if mutation, ok := unpack(extension.GetTypedConfig()).(*earlymutationv3.HeaderMutation); ok {
+			all = append(all, mutation.GetMutations()...)
+		}
+	}
+	return all
+}
+
+// collectors are the clusters that traces go to, and neither requests nor authz's questions.
+func (r *reader) collectors() map[string]bool {
+	names := map[string]bool{}
+	for _, e := range r.edges {
+		if tracer, ok := unpack(e.GetTracing().GetProvider().GetTypedConfig()).(*tracev3.OpenTelemetryConfig); ok {
+			names[tracer.GetHttpService().GetHttpUri().GetCluster()] = true
+		}
+	}
+	for _, e := range r.edges {
+		e.routes(func(_ string, route *routev3.Route, _ bool) { delete(names, route.GetRoute().GetCluster()) })
+		delete(names, e.extAuthz.GetGrpcService().GetEnvoyGrpc().GetClusterName())
+	}
+	return names
 }
 
 // disables tells whether an override switches its filter off, in either of the two ways there are.

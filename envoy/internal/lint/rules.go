@@ -11,7 +11,6 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -41,6 +40,7 @@ func Rules() []Rule {
 		{"stream-timeout", "the default of 15 s cuts every stream", streamTimeout},
 		{"replies-keep-authz", "a rewritten refusal loses authz's reason", repliesKeepAuthz},
 		{"replies-discreet", "response code details name sockets and addresses", repliesDiscreet},
+		{"trace-discreet", "a span must hold no query, and what is traced is not for clients to say", traceDiscreet},
 		{"log-discreet", "a log line must hold no credential and no query", logDiscreet},
 		{"tls-minimum", "TLS below 1.2 is broken", tlsMinimum},
 	}
@@ -66,7 +66,11 @@ func clustersExist(r *reader, report report) {
 }
 
 func upstreamsLocal(r *reader, report report) {
+	collectors := r.collectors()
 	for _, c := range r.GetStaticResources().GetClusters() {
+		if collectors[c.GetName()] {
+			continue // it believes nothing that matters
+		}
 		for _, locality := range c.GetLoadAssignment().GetEndpoints() {
 			for _, e := range locality.GetLbEndpoints() {
 				if local(e.GetEndpoint().GetAddress()) {
@@ -241,15 +245,9 @@ func authzHeadersOnly(r *reader, report report) {
 func identityStripped(r *reader, report report) {
 	for _, e := range r.edges {
 		stripped := false
-		for _, extension := range e.GetEarlyHeaderMutationExtensions() {
-			mutation, ok := unpack(extension.GetTypedConfig()).(*earlymutationv3.HeaderMutation)
-			if !ok {
-				continue
-			}
-			for _, m := range mutation.GetMutations() {
-				if m.GetRemoveOnMatch().GetKeyMatcher().GetPrefix() == identityPrefix {
-					stripped = true
-				}
+		for _, m := range e.earlyMutations() {
+			if m.GetRemoveOnMatch().GetKeyMatcher().GetPrefix() == identityPrefix {
+				stripped = true
 			}
 		}
 		if !stripped {
@@ -427,6 +425,40 @@ func logDiscreet(r *reader, report report) {
 				if strings.Contains(upper, secret) {
 					report(e.where, "access_log: %s…) may hold a credential or a query; log the path as %%PATH(NQ:PATH)%%", secret)
 				}
+			}
+		}
+	}
+}
+
+func traceDiscreet(r *reader, report report) {
+	for _, e := range r.edges {
+		removed := map[string]bool{}
+		for _, m := range e.earlyMutations() {
+			removed[m.GetRemove()] = true
+		}
+		for _, name := range []string{"traceparent", "tracestate", "baggage", "x-client-trace-id", "x-envoy-force-trace"} {
+			if !removed[name] {
+				report(e.where, "early_header_mutation_extensions must remove %s", name)
+			}
+		}
+		tracing := e.GetTracing()
+		if tracing == nil {
+			continue
+		}
+		if tracing.GetMaxPathTagLength() == nil || tracing.GetMaxPathTagLength().GetValue() != 0 {
+			report(e.where, "tracing: set max_path_tag_length to 0; the path of a span holds the query")
+		}
+		if tracing.GetClientSampling() == nil || tracing.GetClientSampling().GetValue() != 0 {
+			report(e.where, "tracing: set client_sampling to 0")
+		}
+		for _, tag := range tracing.GetCustomTags() {
+			if tag.GetRequestHeader() != nil || tag.GetValue() != "" {
+				report(e.where, "tracing: custom tag %s: take no headers and no formats into spans", tag.GetTag())
+			}
+		}
+		for _, format := range []string{tracing.GetOperation(), tracing.GetUpstreamOperation()} {
+			if strings.Contains(format, "PATH") || strings.Contains(format, "QUERY") || strings.Contains(strings.ReplaceAll(format, "%REQ(:METHOD)%", ""), "REQ") {
+				report(e.where, "tracing: operation %q must come from a closed list", format)
 			}
 		}
 	}

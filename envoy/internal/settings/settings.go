@@ -43,6 +43,11 @@ type Settings struct {
 	AuthzSAN        string `name:"edge-authz-san" env:"EDGE_AUTHZ_SAN" placeholder:"NAME" help:"The name in authz's certificate: DNS name, IP address or URI such as spiffe://…. The host of --edge-authz, if that is a name, unless given."`
 	BackendSAN      string `name:"edge-backend-san" env:"EDGE_BACKEND_SAN" placeholder:"NAME" help:"The name in mcpbackend's certificate, likewise."`
 
+	OTLPEndpoint    string `name:"otel-exporter-otlp-endpoint" env:"OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"OpenTelemetry collector that takes traces over OTLP/HTTP, such as http://127.0.0.1:4318; empty is off."`
+	OTLPCertificate string `name:"otel-exporter-otlp-certificate" env:"OTEL_EXPORTER_OTLP_CERTIFICATE" placeholder:"FILE" help:"Certificate authorities in PEM of a collector with https."`
+	ServiceName     string `name:"otel-service-name" env:"OTEL_SERVICE_NAME" default:"neonpanel-mcp-edge" placeholder:"NAME" help:"Envoy's service name in traces (${default})."`
+	SamplerArg      string `name:"otel-traces-sampler-arg" env:"OTEL_TRACES_SAMPLER_ARG" default:"1" placeholder:"SHARE" help:"Share of the requests that are traced, 0 to 1 (${default})."`
+
 	NodeID string `name:"edge-node-id" env:"EDGE_NODE_ID" default:"neonpanel-mcp-edge" placeholder:"NAME" help:"Envoy's node id, in its statistics and traces (${default})."`
 }
 
@@ -65,6 +70,7 @@ type Edge struct {
 	Authz, Discovery, Backend Address
 	UpstreamTLS               *UpstreamTLS // nil: plain, to what is local
 	Admin                     *Address     // nil: off
+	Tracing                   *Tracing     // nil: off
 	NodeID                    string
 }
 
@@ -136,6 +142,7 @@ func (s Settings) Parse() (Edge, error) {
 			f.add("EDGE_ADMIN", "%q is not loopback; use a unix socket, or 127.0.0.1", s.Admin)
 		}
 	}
+	e.Tracing = parseTracing(&f, s)
 	if e.NodeID = s.NodeID; !nodeName.MatchString(s.NodeID) {
 		f.add("EDGE_NODE_ID", "%q is not a plain name of letters, digits and . _ : / -", s.NodeID)
 	}

@@ -107,6 +107,19 @@ func TestAccepted(t *testing.T) {
 			upstreamTLS("EDGE_DISCOVERY", "authz.internal:9001"),
 			func(e settings.Edge) any { return e.UpstreamTLS.Authz }, "authz.internal",
 		},
+		"traces": {
+			map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "https://[2001:db8::1]/otlp/", "OTEL_EXPORTER_OTLP_CERTIFICATE": "/ca.pem", "OTEL_SERVICE_NAME": "edge-1", "OTEL_TRACES_SAMPLER_ARG": "0.25"},
+			func(e settings.Edge) any { return *e.Tracing },
+			settings.Tracing{
+				URL: "https://[2001:db8::1]/otlp/v1/traces", Collector: settings.Address{IP: netip.MustParseAddr("2001:db8::1"), Port: 443},
+				CA: "/ca.pem", Service: "edge-1", Percent: 25,
+			},
+		},
+		"traces by their defaults": {
+			map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"},
+			func(e settings.Edge) any { return *e.Tracing },
+			settings.Tracing{URL: "http://collector:4318/v1/traces", Collector: settings.Address{Name: "collector", Port: 4318}, Service: "neonpanel-mcp-edge", Percent: 100},
+		},
 		"sizes": {
 			map[string]string{"EDGE_MAX_BODY": "512KiB"},
 			func(e settings.Edge) any { return e.MaxBody }, uint64(512 << 10),
@@ -249,6 +262,26 @@ func TestUpstreamTLSIsWholeOrRefused(t *testing.T) {
 				t.Errorf("faults of %q, want %q:\n%v", named, c.says, err)
 			}
 		})
+	}
+}
+
+func TestTracingFaultsNameTheirSetting(t *testing.T) {
+	const endpoint, ca, name, share = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_CERTIFICATE", "OTEL_SERVICE_NAME", "OTEL_TRACES_SAMPLER_ARG"
+	for setting, environments := range map[string][]map[string]string{
+		endpoint: {{endpoint: "collector:4318"}, {endpoint: "http://"}, {endpoint: "http://u:hunter2@c:1"}, {endpoint: "http://c:1/?x=hunter2"}, {endpoint: "grpc://c:1"}, {endpoint: "http://c:0"}, {endpoint: "http://c:99999"}, {endpoint: "http://1.2.3:1"}, {endpoint: "http://*.c:1"}},
+		ca:       {{endpoint: "https://c"}, {endpoint: "https://c", ca: "ca.pem"}, {endpoint: "http://c", ca: "/ca.pem"}},
+		name:     {{endpoint: "http://c", name: "a b"}},
+		share:    {{endpoint: "http://c", share: "2"}, {endpoint: "http://c", share: "-0.1"}, {endpoint: "http://c", share: "NaN"}, {endpoint: "http://c", share: "half"}},
+	} {
+		for _, env := range environments {
+			t.Run("", func(t *testing.T) {
+				env["PUBLIC_URL"] = "https://mcp.example.com"
+				_, err := parse(t, env)
+				if err == nil || !strings.HasPrefix(err.Error(), setting+": ") || strings.Contains(err.Error(), "hunter2") {
+					t.Errorf("%v: %v", env, err)
+				}
+			})
+		}
 	}
 }
 
