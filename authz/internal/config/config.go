@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,6 +62,8 @@ type Config struct {
 	RefusedPerMinute   int
 	RefusedBurst       int
 
+	Tracing Tracing
+
 	LogLevel slog.Level
 	Drain    time.Duration
 }
@@ -78,6 +81,12 @@ type Introspection struct {
 	KeyAudience string
 	// JWT: JWTs are introspected, too.
 	JWT bool
+}
+
+// Tracing says where traces go; an empty Endpoint turns it off.
+type Tracing struct {
+	Endpoint, CAFile, Service string
+	Share                     float64
 }
 
 // Faults are all the faults of the settings, in the order of the settings.
@@ -141,6 +150,13 @@ func (s Settings) Validate() (Config, error) {
 		AnonymousDiscovery: j.boolean("AUTHZ_ANONYMOUS_DISCOVERY", s.AnonymousDiscovery),
 		RefusedPerMinute:   j.integer("AUTHZ_REFUSED_PER_MINUTE", s.RefusedPerMinute, 0, 1_000_000),
 		RefusedBurst:       j.integer("AUTHZ_REFUSED_BURST", s.RefusedBurst, 1, 1_000_000),
+
+		Tracing: Tracing{
+			Endpoint: j.collector("OTEL_EXPORTER_OTLP_ENDPOINT", s.OTLPEndpoint),
+			CAFile:   j.certificates("OTEL_EXPORTER_OTLP_CERTIFICATE", s.OTLPCertificate),
+			Service:  j.name("OTEL_SERVICE_NAME", s.ServiceName),
+			Share:    j.share("OTEL_TRACES_SAMPLER_ARG", s.SamplerArg),
+		},
 
 		LogLevel: j.level("AUTHZ_LOG_LEVEL", s.LogLevel),
 		Drain:    j.duration("AUTHZ_DRAIN", s.Drain, 0, 10*time.Minute),
@@ -297,6 +313,14 @@ func (j *judge) integer(setting, given string, least, most int) int {
 	return n
 }
 
+func (j *judge) share(setting, given string) float64 {
+	share, err := strconv.ParseFloat(given, 64)
+	if err != nil || !(share >= 0 && share <= 1) {
+		j.fault(setting, given, "a share from 0 to 1, such as 0.05")
+	}
+	return share
+}
+
 func (j *judge) level(setting, given string) slog.Level {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(given)); err != nil {
@@ -334,6 +358,15 @@ func (j *judge) scopes(setting, given string) []string {
 		out = append(out, s)
 	}
 	return out
+}
+
+var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`)
+
+func (j *judge) name(setting, given string) string {
+	if !plainName.MatchString(given) {
+		j.fault(setting, given, "a plain name of letters, digits and . _ : / -")
+	}
+	return given
 }
 
 // word takes a value without spaces and control characters, or none.

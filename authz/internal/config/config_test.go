@@ -89,6 +89,10 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		AnonymousDiscovery:            "perhaps",
 		RefusedPerMinute:              "-1",
 		RefusedBurst:                  "many",
+		OTLPEndpoint:                  "http://user:hunter2@collector:4318",
+		OTLPCertificate:               filepath.Join(dir, "absent.pem"),
+		ServiceName:                   "a b",
+		SamplerArg:                    "2",
 		LogLevel:                      "loud",
 		Drain:                         "1d",
 	}

@@ -55,6 +55,11 @@ type Settings struct {
 	RefusedPerMinute   string `name:"authz-refused-per-minute" env:"AUTHZ_REFUSED_PER_MINUTE" default:"600" group:"Access" help:"Refused and anonymous requests answered per minute and address (IPv6: per /64) before 429; 0 is no limit. Requests with a good token never count."`
 	RefusedBurst       string `name:"authz-refused-burst" env:"AUTHZ_REFUSED_BURST" default:"200" group:"Access" help:"How many of those may come at once."`
 
+	OTLPEndpoint    string `name:"otel-exporter-otlp-endpoint" env:"OTEL_EXPORTER_OTLP_ENDPOINT" group:"Operation" help:"OpenTelemetry collector that takes traces over OTLP/HTTP, such as http://127.0.0.1:4318; empty is off."`
+	OTLPCertificate string `name:"otel-exporter-otlp-certificate" env:"OTEL_EXPORTER_OTLP_CERTIFICATE" group:"Operation" help:"PEM file of certificate authorities to trust for the collector, besides the system's."`
+	ServiceName     string `name:"otel-service-name" env:"OTEL_SERVICE_NAME" default:"neonpanel-mcp-authz" group:"Operation" help:"Name of this service in traces."`
+	SamplerArg      string `name:"otel-traces-sampler-arg" env:"OTEL_TRACES_SAMPLER_ARG" default:"1" group:"Operation" help:"Share of the traces that begin here that is sampled, 0 to 1. Of a request Envoy decides."`
+
 	LogLevel string `name:"authz-log-level" env:"AUTHZ_LOG_LEVEL" default:"info" group:"Operation" help:"debug, info, warn or error."`
 	Drain    string `name:"authz-drain" env:"AUTHZ_DRAIN" default:"5s" group:"Operation" help:"Longest wait for running requests at shutdown."`
 }

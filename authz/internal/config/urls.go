@@ -51,6 +51,19 @@ func (j *judge) endpoint(setting, given string, optional bool) string {
 	return given
 }
 
+// collector takes a URL that spans are sent to; they hold no secret.
+func (j *judge) collector(setting, given string) string {
+	if given == "" {
+		return ""
+	}
+	u, err := url.Parse(given)
+	if err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		j.fault(setting, redact(given), "a URL of a collector, such as http://127.0.0.1:4318, without user, query or fragment")
+		return ""
+	}
+	return given
+}
+
 func (j *judge) proxy(setting, given string) string {
 	if given == "" {
 		return ""

@@ -25,6 +25,8 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/scopes"
 	"github.com/neonpanel/mcp-gateway/authz/internal/server"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
+	"github.com/neonpanel/mcp-gateway/authz/internal/tracing"
+	"github.com/neonpanel/mcp-gateway/authz/internal/upstream"
 	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
 )
 
@@ -37,7 +39,15 @@ func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
 	}
 
 	counters := metrics.New()
-	verify, err := verifier.New(VerifierOptions(c, counters, log))
+	options := VerifierOptions(c, counters, log)
+	tracer, err := startTracer(c, &options, log)
+	if err != nil {
+		return err
+	}
+	if tracer != nil {
+		defer closeTracer(tracer, log)
+	}
+	verify, err := verifier.New(options)
 	if err != nil {
 		return err
 	}
@@ -46,9 +56,12 @@ func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	decider, err := decision.New(DeciderOptions(c, verify, verify.Metadata().ScopesSupported, refused))
-	if err != nil {
+	var decider check.Decider
+	if decider, err = decision.New(DeciderOptions(c, verify, verify.Metadata().ScopesSupported, refused)); err != nil {
 		return err
+	}
+	if tracer != nil {
+		decider = tracer.Decider(decider)
 	}
 	var authority *mtls.Authority
 	if c.TLS != nil {
@@ -92,6 +105,35 @@ func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// startTracer is nil without a collector; else the verifier's requests are
+// traced, too.
+func startTracer(c config.Config, options *verifier.Options, log *slog.Logger) (*tracing.Tracer, error) {
+	if c.Tracing.Endpoint == "" {
+		return nil, nil
+	}
+	transport, err := upstream.NewTransport(c.Proxy, c.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	tracer, err := tracing.New(tracing.Options{
+		Endpoint: c.Tracing.Endpoint, CAFile: c.Tracing.CAFile, Service: c.Tracing.Service, Share: c.Tracing.Share, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	options.Transport = tracer.Issuer(transport)
+	return tracer, nil
+}
+
+// closeTracer gives the last spans a moment.
+func closeTracer(tracer *tracing.Tracer, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := tracer.Close(ctx); err != nil {
+		log.Warn("the last spans are lost", "error", err.Error())
+	}
 }
 
 // reportScopes logs what is in force, once the issuer's scopes are known.
