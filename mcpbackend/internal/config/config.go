@@ -42,6 +42,11 @@ type Settings struct {
 
 	MaxStreams           string `name:"mcpbackend-max-streams" env:"MCPBACKEND_MAX_STREAMS" default:"4000" placeholder:"N" help:"How many legacy SSE streams may be open. Default: ${default}."`
 	MaxStreamsPerSubject string `name:"mcpbackend-max-streams-per-subject" env:"MCPBACKEND_MAX_STREAMS_PER_SUBJECT" default:"32" placeholder:"N" help:"How many of them one user may hold with one client. Default: ${default}."`
+	OTLPEndpoint         string `name:"otel-exporter-otlp-endpoint" env:"OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"OpenTelemetry collector that takes traces over OTLP/HTTP, such as http://127.0.0.1:4318; empty is off."`
+	OTLPCertificate      string `name:"otel-exporter-otlp-certificate" env:"OTEL_EXPORTER_OTLP_CERTIFICATE" placeholder:"FILE" help:"PEM file of certificate authorities to trust for the collector besides the system's."`
+	ServiceName          string `name:"otel-service-name" env:"OTEL_SERVICE_NAME" default:"neonpanel-mcp-backend" placeholder:"NAME" help:"Name of this service in traces. Default: ${default}."`
+	SamplerArg           string `name:"otel-traces-sampler-arg" env:"OTEL_TRACES_SAMPLER_ARG" default:"1" placeholder:"SHARE" help:"Share of the traces that begin here that is sampled, 0 to 1. Of a request the gateway decides. Default: ${default}."`
+	APITraceparent       string `name:"mcpbackend-api-traceparent" env:"MCPBACKEND_API_TRACEPARENT" default:"false" placeholder:"BOOL" help:"Send the trace on to the API in the header traceparent, so that NeonPanel can join its own. Default: ${default}."`
 	LogLevel             string `name:"mcpbackend-log-level" env:"MCPBACKEND_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default: ${default}."`
 }
 
@@ -75,7 +80,15 @@ type Config struct {
 	AppsChallenge        string
 	MaxStreams           int
 	MaxStreamsPerSubject int
+	Tracing              Tracing
 	LogLevel             slog.Level
+}
+
+// Tracing says where traces go; an empty Endpoint turns it off.
+type Tracing struct {
+	Endpoint, CAFile, Service string
+	Share                     float64
+	TellAPI                   bool
 }
 
 // Parse judges all settings and returns every fault at once, each with the
@@ -113,14 +126,8 @@ func (s Settings) Parse() (Config, error) {
 			c.Proxy = u.String()
 		}
 	}
-	if err := regular(s.UpstreamCAFile); err != nil {
+	if err := certificates(s.UpstreamCAFile); err != nil {
 		fault("UPSTREAM_CA_FILE", "%v", err)
-	} else if s.UpstreamCAFile != "" {
-		if pem, err := os.ReadFile(s.UpstreamCAFile); err != nil {
-			fault("UPSTREAM_CA_FILE", "cannot be read: %v", errors.Unwrap(err))
-		} else if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			fault("UPSTREAM_CA_FILE", "holds no certificate in PEM form")
-		}
 	}
 	if err := regular(s.OpenAPIFile); err != nil {
 		fault("MCPBACKEND_OPENAPI_FILE", "%v", err)
@@ -171,6 +178,7 @@ func (s Settings) Parse() (Config, error) {
 	if c.MaxStreamsPerSubject, err = strconv.Atoi(s.MaxStreamsPerSubject); err != nil || c.MaxStreamsPerSubject < 1 {
 		fault("MCPBACKEND_MAX_STREAMS_PER_SUBJECT", "must be a number from 1")
 	}
+	c.Tracing = s.tracing(fault)
 	if err := c.LogLevel.UnmarshalText([]byte(s.LogLevel)); err != nil {
 		fault("MCPBACKEND_LOG_LEVEL", "must be debug, info, warn or error")
 	}
@@ -178,6 +186,22 @@ func (s Settings) Parse() (Config, error) {
 		return c, errors.Join(faults...)
 	}
 	return c, nil
+}
+
+// certificates says why a file cannot be one of authorities; no name is no
+// fault.
+func certificates(file string) error {
+	if err := regular(file); err != nil || file == "" {
+		return err
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("cannot be read: %w", errors.Unwrap(err))
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		return errors.New("holds no certificate in PEM form")
+	}
+	return nil
 }
 
 // regular says why a file cannot be one to read; no name is no fault.

@@ -46,6 +46,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 		"--mcpbackend-listen=mcpbackend:80", "--mcpbackend-tls-cert=/does/not/exist", "--mcpbackend-tls-key=/", "--mcpbackend-tls-client-ca=/dev/null", "--mcpbackend-tls-client-sans=*.internal", "--mcpbackend-ops-listen=unix:relative", "--mcpbackend-openapi-file=/",
 		"--mcpbackend-openapi-url=https://x.com/openapi.json", "--mcpbackend-toolsets=a,B!", "--mcpbackend-read-only=perhaps", "--mcpbackend-apps-challenge=two words",
 		"--mcpbackend-max-streams=0", "--mcpbackend-max-streams-per-subject=x", "--mcpbackend-log-level=loud",
+		"--otel-exporter-otlp-endpoint=collector:4318", "--otel-exporter-otlp-certificate=/does/not/exist", "--otel-service-name=a b", "--otel-traces-sampler-arg=NaN", "--mcpbackend-api-traceparent=perhaps",
 	)
 	if err == nil {
 		t.Fatal("accepted")
@@ -55,6 +56,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 		"MCPBACKEND_TLS_CERT must", "MCPBACKEND_TLS_KEY must", "MCPBACKEND_TLS_CLIENT_CA must", "MCPBACKEND_TLS_CLIENT_SANS must",
 		"MCPBACKEND_OPENAPI_FILE is", "MCPBACKEND_OPENAPI_URL is not supported", "name that in MCPBACKEND_OPENAPI_FILE", "MCPBACKEND_TOOLSETS", "MCPBACKEND_READ_ONLY", "MCPBACKEND_APPS_CHALLENGE",
 		"MCPBACKEND_MAX_STREAMS ", "MCPBACKEND_MAX_STREAMS_PER_SUBJECT", "MCPBACKEND_LOG_LEVEL",
+		"OTEL_EXPORTER_OTLP_ENDPOINT must", "OTEL_EXPORTER_OTLP_CERTIFICATE cannot", "OTEL_SERVICE_NAME", "OTEL_TRACES_SAMPLER_ARG", "MCPBACKEND_API_TRACEPARENT",
 	} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("the fault of %s is missing from:\n%v", name, err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
@@ -227,7 +228,7 @@ func (s *session) deliver(ctx context.Context, c identity.Caller, body []byte, f
 	}
 	request, _ := message.(*jsonrpc.Request)
 	if request != nil {
-		request.Extra = mcpserver.Extra(&mcpserver.Call{Caller: c, Done: s.calls})
+		request.Extra = mcpserver.Extra(&mcpserver.Call{Caller: c, Done: s.calls, Trace: trace.SpanContextFromContext(ctx)})
 	}
 	counted := request != nil && request.IsCall()
 	if counted {

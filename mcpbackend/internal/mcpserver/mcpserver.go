@@ -19,6 +19,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
@@ -128,6 +129,9 @@ type Call struct {
 	Caller identity.Caller
 	// Done ends the call: the SDK cancels a handler only for some versions.
 	Done context.Context
+	// Trace is the request's place in its trace, where the handler's context does
+	// not come from the request; else it is invalid.
+	Trace trace.SpanContext
 	// modern is true for versions from [Modern] on.
 	modern bool
 	// started, when set, is told that a tool has begun its work.
@@ -193,6 +197,9 @@ func (h handler) call(ctx context.Context, req *mcp.CallToolRequest) (result *mc
 	}
 	if call.started != nil {
 		call.started()
+	}
+	if call.Trace.IsValid() {
+		ctx = trace.ContextWithSpanContext(ctx, call.Trace)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

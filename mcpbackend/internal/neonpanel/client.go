@@ -52,6 +52,9 @@ type Options struct {
 	UserAgent string
 	// Observe is told of every attempt; it must be quick.
 	Observe func(Attempt)
+	// Trace is told when an attempt begins, and may add to its header; what it
+	// returns is told how it ended.
+	Trace func(context.Context, Request, http.Header) func(Attempt)
 }
 
 // Attempt is what [Options.Observe] is told: nothing in it is about the user.
@@ -251,18 +254,22 @@ func (c *Client) attempt(ctx context.Context, r Request, target *url.URL) (respo
 	}
 	begin := time.Now()
 	status := 0
+	var traced func(Attempt)
 	defer func() {
 		if failure == nil {
 			done(nil)
 		} else {
 			done(failure)
 		}
+		a := Attempt{Operation: r.Operation, Status: status, Duration: time.Since(begin)}
+		if failure != nil {
+			a.Class = failure.Class
+		}
 		if c.options.Observe != nil {
-			a := Attempt{Operation: r.Operation, Status: status, Duration: time.Since(begin)}
-			if failure != nil {
-				a.Class = failure.Class
-			}
 			c.options.Observe(a)
+		}
+		if traced != nil {
+			traced(a)
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, c.options.AttemptTimeout)
@@ -279,6 +286,9 @@ func (c *Client) attempt(ctx context.Context, r Request, target *url.URL) (respo
 			"User-Agent":    {c.options.UserAgent},
 		},
 	}).WithContext(ctx)
+	if c.options.Trace != nil {
+		traced = c.options.Trace(ctx, r, request.Header)
+	}
 	if r.Body != nil {
 		// With GetBody the transport can move a call to a fresh connection when
 		// an idle one turns out closed before anything was written.

@@ -29,6 +29,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/plaincall"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/server"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/tracing"
 )
 
 // Run builds every part, each from the ones before it, and runs until the
@@ -46,10 +47,19 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	for _, warning := range tools.Warnings() {
 		log.Warn("the catalogue lacks something", "finding", warning)
 	}
-	api, err := neonpanel.New(neonpanel.Options{
+	tracer, stopTracing, err := startTracing(c.Tracing, build.Version, log)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
+	options := neonpanel.Options{
 		BaseURL: c.APIURL.String(), Proxy: c.Proxy, CAFile: c.CAFile, UserAgent: "neonpanel-mcp/" + build.Version,
 		Observe: func(a neonpanel.Attempt) { metrics.Attempt(a.Operation, string(a.Class), a.Duration) },
-	})
+	}
+	if tracer != nil {
+		options.Trace = tracer.Attempt
+	}
+	api, err := neonpanel.New(options)
 	if err != nil {
 		return err
 	}
@@ -62,6 +72,9 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 		return err
 	}
 	calls := &invocation.Service{Tools: tools, Runner: runner, Log: log, Observer: metrics, Now: time.Now}
+	if tracer != nil {
+		calls.Runner = tracer.Runner(runner)
+	}
 	stateless, err := mcpserver.New(mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, Calls: calls, Via: invocation.Streamable})
 	if err != nil {
 		return err
@@ -82,6 +95,9 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 		SSE: http.HandlerFunc(streams.Stream), Messages: http.HandlerFunc(streams.Message), Public: public,
 	}, metrics, log, time.Now)
 
+	if tracer != nil {
+		edge = tracer.Handler(edge)
+	}
 	listeners, err := listen(c, metrics, log)
 	if err != nil {
 		return err
@@ -97,6 +113,26 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	go debug.FreeOSMemory() // what the start needed is not needed again
 	log.Info("serving", "version", build.Version, "commit", build.Commit, "tools", len(tools.Tools()), "listen", listeners[0].Addr().String(), "tls", c.TLS != nil)
 	return server.Run(ctx, main, operations...)
+}
+
+// startTracing gives no tracer without a collector.
+func startTracing(c config.Tracing, version string, log *slog.Logger) (*tracing.Tracer, func(), error) {
+	if c.Endpoint == "" {
+		return nil, func() {}, nil
+	}
+	tracer, err := tracing.New(tracing.Options{
+		Endpoint: c.Endpoint, CAFile: c.CAFile, Service: c.Service, Version: version, Share: c.Share, TellAPI: c.TellAPI, Log: log,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CERTIFICATE: %w", err)
+	}
+	return tracer, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if err := tracer.Close(ctx); err != nil {
+			log.Warn("the last spans are lost", "error", err.Error())
+		}
+	}, nil
 }
 
 // listen opens the main listener and then those of operations; of several that
