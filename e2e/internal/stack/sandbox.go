@@ -162,6 +162,12 @@ func (s *Sandbox) ClearFaults(ctx context.Context) error {
 	return s.do(ctx, http.MethodDelete, "/faults", nil, nil)
 }
 
+// Ledger reads what the books of the sandbox say, at a path below /ledger/. It
+// comes from the books, not through the API.
+func (s *Sandbox) Ledger(ctx context.Context, path string, out any) error {
+	return s.do(ctx, http.MethodGet, "/ledger/"+path, nil, out)
+}
+
 // RotateKeys changes the signing keys: next, replace, same_kid or retire.
 func (s *Sandbox) RotateKeys(ctx context.Context, mode string) error {
 	return s.do(ctx, http.MethodPost, "/keys/rotate", map[string]string{"mode": mode}, nil)
