@@ -53,13 +53,22 @@ func definitions() []definition {
 		return p
 	}
 	oneCompany := company("needed when the user has several companies")
+	// An earlier server's search and fetch took these too.
+	earlier := []catalogue.Parameter{
+		parameter("type", "", catalogue.Schema{Type: "string"}),
+		parameter("companyUuid", "", catalogue.Schema{Type: "string"}),
+	}
+	for i := range earlier {
+		earlier[i].Unlisted = true
+	}
+	earlier[1].Aliases = []string{"company", "company_id"}
 	return []definition{
 		{
 			name: "search", title: "Search NeonPanel",
 			description: "Finds inventory items, orders, bills, invoices, shipments, vendors and reports in all companies of the user. " +
 				"Give a SKU, ASIN, document number, vendor or product name; the word for a kind (bills, orders, …) or the name of a company narrows it. " +
 				"Pass an id to fetch. For figures use company_overview, inventory_health or profit_summary.",
-			parameters: []catalogue.Parameter{required(parameter("query", "What to look for", catalogue.Schema{Type: "string"}))},
+			parameters: append([]catalogue.Parameter{required(parameter("query", "What to look for", catalogue.Schema{Type: "string"}))}, earlier...),
 			output:     searchOutput,
 			operations: []string{"listCompanies", "listInventoryItems", "inventoryOrders.list", "bills.list", "invoices.list", "shipments.list", "vendors.list", "listReports"},
 			run:        search,
@@ -67,7 +76,7 @@ func definitions() []definition {
 		{
 			name: "fetch", title: "Fetch a search result",
 			description: "The whole record behind an id that search gave: every field and line as text, with its link. An inventory item comes with its stock.",
-			parameters:  []catalogue.Parameter{required(parameter("id", "An id from search", catalogue.Schema{Type: "string"}))},
+			parameters:  append([]catalogue.Parameter{required(parameter("id", "An id from search", catalogue.Schema{Type: "string"}))}, earlier...),
 			output:      fetchOutput,
 			operations:  []string{"listCompanies", "getInventoryItemFullData", "inventoryBalances", "inventoryOrders.read", "bills.read", "invoices.read", "shipments.read", "vendors.list", "getReportData"},
 			run:         fetch,

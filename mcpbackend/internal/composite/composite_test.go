@@ -177,6 +177,28 @@ func TestPageSizesAreAllowed(t *testing.T) {
 	}
 }
 
+func TestPageSizesFollowTheDocument(t *testing.T) {
+	t.Parallel()
+	narrowed := strings.Replace(string(openapi.Document()), "maximum: 60, default: 30", "maximum: 25, default: 20", 1)
+	if narrowed == string(openapi.Document()) {
+		t.Fatal("the document has no such bound: this test proves nothing")
+	}
+	c, err := catalogue.Load([]byte(narrowed), openapi.Overlay(), catalogue.Options{Compose: Tools})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tool, _ := c.Lookup("inventory_health")
+	a := &api{answer: answers(map[string]string{"listCompanies": list(acme)})}
+	r, err := New(nil, a, Options{APIURL: "https://my.neonpanel.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Run(t.Context(), tool, nil, toolcall.Caller{})
+	if asked := a.asked("listInventoryItems"); len(asked) != 1 || !strings.Contains(asked[0], "per_page=25&") {
+		t.Errorf("%v", asked)
+	}
+}
+
 func TestNoMoreThanFourCallsAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

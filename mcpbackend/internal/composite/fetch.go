@@ -33,6 +33,13 @@ const (
 func fetch(s *session, a arguments) (any, *toolcall.Failure) {
 	at, ok := parseAddress(a.text("id"))
 	if !ok {
+		// An earlier server's ids were numbers, beside a type and a company.
+		var failure *toolcall.Failure
+		if at, ok, failure = s.plainAddress(a); failure != nil {
+			return nil, failure
+		}
+	}
+	if !ok {
 		return nil, &toolcall.Failure{Kind: toolcall.InvalidArguments, Message: "fetch was not called: id must be one that search gave, such as bill:COMPANY_UUID:5101 or report:12."}
 	}
 	var owner company
@@ -125,6 +132,25 @@ func fetch(s *session, a arguments) (any, *toolcall.Failure) {
 	return out, nil
 }
 
+// plainAddress puts an address together from a number, a type and a company.
+func (s *session) plainAddress(a arguments) (address, bool, *toolcall.Failure) {
+	wanted, reports, rest := asked(a.text("type"))
+	at := address{kind: reportKind, id: strings.TrimSpace(a.text("id"))}
+	if rest != "" || len(wanted) > 1 || reports == (len(wanted) == 1) {
+		return address{}, false, nil
+	}
+	if len(wanted) == 1 {
+		at.kind = wanted[0].name
+		c, failure := s.company(a.text("companyUuid"))
+		if failure != nil {
+			return address{}, false, failure
+		}
+		at.company = string(c.UUID)
+	}
+	_, ok := parseAddress(at.String())
+	return at, ok, nil
+}
+
 // record reads the record itself.
 func (s *session) record(at address) (json.RawMessage, *toolcall.Failure) {
 	if at.kind == reportKind {
@@ -139,7 +165,7 @@ func (s *session) record(at address) (json.RawMessage, *toolcall.Failure) {
 	// The API reads no single vendor.
 	for n := 1; ; n++ {
 		var found page[json.RawMessage]
-		q := query{operation: k.list, path: path}.with("per_page", "100").with("page", fmt.Sprint(n))
+		q := query{operation: k.list, path: path}.with("per_page", fmt.Sprint(s.allowed(k.list, 100))).with("page", fmt.Sprint(n))
 		if failure := s.get(q, &found); failure != nil {
 			return nil, failure
 		}

@@ -49,6 +49,34 @@ func TestFetchReadsEveryKind(t *testing.T) {
 	}
 }
 
+// The first server's search and fetch had more arguments; saved prompts still
+// send them.
+func TestArgumentsOfTheEarlierServerAreTaken(t *testing.T) {
+	t.Parallel()
+	bill := map[string]string{"listCompanies": list(acme, birch), "bills.read": `{"id":51,"ref_number":"B-51"}`, "getReportData": `{"id":12,"title":"Stock"}`}
+	for arguments, want := range map[string]string{
+		`{"id":"51","type":"bill","companyUuid":"bbbb"}`: "bill:bbbb:51",
+		`{"id":51,"type":"Bills","company":"birch"}`:     "bill:bbbb:51",
+		`{"id":"12","type":"report"}`:                    "report:12",
+		`{"id":"bill:aaaa:51","type":"x","company":"y"}`: "bill:aaaa:51",
+	} {
+		got := decoded[fetched](t, run(t.Context(), t, &api{answer: answers(bill)}, "fetch", arguments))
+		if got.ID != want {
+			t.Errorf("%s: %s, want %s", arguments, got.ID, want)
+		}
+	}
+	for _, arguments := range []string{`{"id":"51"}`, `{"id":"51","type":"bill order","company":"birch"}`, `{"id":"x","type":"bill","company":"birch"}`, `{"id":"51","type":"thing"}`} {
+		if r := run(t.Context(), t, &api{answer: answers(bill)}, "fetch", arguments); r.Failure == nil || r.Failure.Kind != toolcall.InvalidArguments {
+			t.Errorf("%s: %+v", arguments, r)
+		}
+	}
+	a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch), "bills.list": list(`{"id":1}`)})}
+	decoded[results](t, run(t.Context(), t, a, "search", `{"query":"freight","type":"bill","companyUuid":"bbbb"}`))
+	if asked := a.asked("bills.list"); len(a.requests) != 2 || len(asked) != 1 || !strings.Contains(asked[0], "/bbbb/bills?search=freight&") {
+		t.Errorf("%v", asked)
+	}
+}
+
 func TestFetchFindsAVendorPagesAway(t *testing.T) {
 	t.Parallel()
 	a := &api{answer: func(_ ctx, r neonpanel.Request) (string, error) {

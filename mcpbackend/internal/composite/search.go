@@ -47,8 +47,16 @@ func search(s *session, a arguments) (any, *toolcall.Failure) {
 	if failure != nil {
 		return nil, failure
 	}
+	if given := a.text("companyUuid"); given != "" {
+		if list = match(list, given); len(list) == 0 {
+			return nil, &toolcall.Failure{Kind: toolcall.NotFound, Message: "No company of this user has that name or id."}
+		}
+	}
 	list, question = namedIn(list, question)
 	list = s.bounded(list)
+	if given := a.text("type"); given != "" {
+		question = given + " " + question
+	}
 	wanted, reports, phrase := asked(question)
 
 	f := finder{session: s, companies: list, kinds: wanted, reports: reports}
@@ -139,7 +147,7 @@ func (f *finder) round(phrase string) *toolcall.Failure {
 			ki := slices.IndexFunc(kinds, func(other kind) bool { return other.name == k.name })
 			f.part(k.title+"s of "+string(c.Name), func() *toolcall.Failure {
 				var found page[record]
-				q := query{operation: k.list, path: c.path()}.with("search", phrase).with("page", "1").with("per_page", fmt.Sprint(k.size))
+				q := query{operation: k.list, path: c.path()}.with("search", phrase).with("page", "1").with("per_page", fmt.Sprint(f.allowed(k.list, k.size)))
 				if failure := f.get(q, &found); failure != nil {
 					return failure
 				}

@@ -147,7 +147,7 @@ func (p page[T]) last() int {
 // Pages after the first are read together; one that fails is noted as a gap of
 // part, and the others count.
 func all[T any](s *session, part string, q query, size, most int) (rows []T, pages int, failure *toolcall.Failure) {
-	q = q.with("per_page", strconv.Itoa(size))
+	q = q.with("per_page", strconv.Itoa(s.allowed(q.operation, size)))
 	var first page[T]
 	if failure := s.get(q.with("page", "1"), &first); failure != nil {
 		return nil, 0, failure
@@ -170,6 +170,23 @@ func all[T any](s *session, part string, q query, size, most int) (rows []T, pag
 		rows = append(rows, p.Data...)
 	}
 	return rows, pages, nil
+}
+
+// allowed is a page size within the bounds of the operation, which a live
+// document may narrow.
+func (s *session) allowed(operation string, size int) int {
+	for _, p := range s.tool.Parts[operation].Operation.Parameters {
+		if p.Name != "per_page" {
+			continue
+		}
+		if most := p.Schema.Maximum; most != nil {
+			size = min(size, int(*most))
+		}
+		if least := p.Schema.Minimum; least != nil {
+			size = max(size, int(*least))
+		}
+	}
+	return size
 }
 
 // start runs f beside the others. A panic is a missing part, not a dead process.

@@ -39,11 +39,23 @@ const listTTL = 5 * time.Minute
 
 // instructions is all that many clients show a model before the first call, so
 // it stands by itself and stays under 512 characters.
-const instructions = "NeonPanel holds the books and the stock of Amazon and other marketplace sellers: " +
-	"companies, inventory, warehouses, revenue, cost of goods sold, landed cost, reports and document import. " +
-	"Start with list_companies: most tools need a company's uuid. An answer with next_cursor has more: call again with it as cursor until you have enough. " +
+const instructions = "NeonPanel holds the books and the stock of Amazon and other marketplace sellers. " +
+	"%sMost tools need a company: its name, or its uuid from list_companies. " +
+	"An answer with next_cursor has more: call again with it as cursor until you have enough. " +
 	"Dates are YYYY-MM-DD. Figures are exactly as NeonPanel holds them: do not round or guess. " +
 	"Ask the user before a tool that writes."
+
+// insights is the part of the instructions about tools that may be switched off.
+const insights = "company_overview, inventory_health and profit_summary answer whole questions in one call; search finds records. "
+
+func instruct(tools Tools) string {
+	for _, name := range []string{"company_overview", "inventory_health", "profit_summary", "search"} {
+		if !slices.ContainsFunc(tools.Tools(), func(t catalogue.Tool) bool { return t.Name == name }) {
+			return fmt.Sprintf(instructions, "")
+		}
+	}
+	return fmt.Sprintf(instructions, insights)
+}
 
 // Tools is the catalogue.
 type Tools interface {
@@ -68,7 +80,7 @@ type Options struct {
 func New(o Options) (*mcp.Server, error) {
 	l := &library{resources: resources.New(o.Tools, o.Calls, o.Via), tools: o.Tools, calls: o.Calls}
 	opts := &mcp.ServerOptions{
-		Instructions: instructions,
+		Instructions: instruct(o.Tools),
 		// The SDK's own messages may hold what a client sent.
 		Logger: slog.New(slog.DiscardHandler),
 		// Neither logging nor listChanged nor subscribe, for which clients would

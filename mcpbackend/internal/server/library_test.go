@@ -301,6 +301,23 @@ func TestLibraryFollowsTheCatalogue(t *testing.T) {
 	}
 }
 
+// The instructions speak of the tools that there are.
+func TestInstructionsFollowTheCatalogue(t *testing.T) {
+	t.Parallel()
+	for toolsets, want := range map[string]bool{"": true, "sales": false} {
+		options := catalogue.Options{}
+		if toolsets != "" {
+			options.Toolsets = []string{toolsets}
+		}
+		e, _ := newLibrary(t, options)
+		w := e.do(alicesBooks, "POST", "/mcp", initialize)
+		got := decode[struct{ Result struct{ Instructions string } }](t, w.Body.Bytes()).Result.Instructions
+		if strings.Contains(got, "company_overview") != want || len(got) == 0 || len(got) > 512 || strings.Contains(got, "%") {
+			t.Errorf("%q: %d bytes, %s", toolsets, len(got), got)
+		}
+	}
+}
+
 func TestArgumentsAreCompleted(t *testing.T) {
 	t.Parallel()
 	e, _ := newLibrary(t, catalogue.Options{})
