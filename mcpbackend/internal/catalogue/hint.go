@@ -60,7 +60,9 @@ type argumentHint struct {
 	Hidden bool `yaml:"hidden"`
 	// Aliases are further names that are accepted.
 	Aliases []string `yaml:"aliases"`
-	Names   Naming   `yaml:"names"`
+	// NameScopes are what a caller needs for Names.
+	Names      Naming   `yaml:"names"`
+	NameScopes []string `yaml:"nameScopes"`
 }
 
 // inherit adds what the overlay says of arguments in general.
@@ -75,7 +77,9 @@ func (h *hint) inherit(common map[string]argumentHint) {
 		a.Name = firstOf(a.Name, general.Name)
 		a.Description = firstOf(a.Description, general.Description)
 		a.Aliases = slices.Concat(a.Aliases, general.Aliases)
-		a.Names = Naming(firstOf(string(a.Names), string(general.Names)))
+		if a.Names == "" {
+			a.Names, a.NameScopes = general.Names, general.NameScopes
+		}
 		h.Arguments[name] = a
 	}
 }

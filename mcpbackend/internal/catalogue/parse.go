@@ -49,27 +49,6 @@ func (d *tree) toolNames() map[string]string {
 	return all
 }
 
-// companyList is the operation that companies are looked up with.
-const companyList = "listCompanies"
-
-// nameCompanies lets companies go by name where a document has their list, for
-// callers who may read it.
-func (s *source) nameCompanies() {
-	// One that the overlay does not pin could be anything under that name.
-	list := slices.IndexFunc(s.tools, func(t Tool) bool { return t.Operation.ID == companyList && t.Toolset != OtherTools })
-	for _, tool := range s.tools {
-		for i := range tool.Operation.Parameters {
-			switch p := &tool.Operation.Parameters[i]; {
-			case p.Names != Companies:
-			case list < 0:
-				p.Names = ""
-			default:
-				p.NameScopes = s.tools[list].Scopes
-			}
-		}
-	}
-}
-
 func (s *source) read(d *tree, called map[string]string) error {
 	info := member(d.top, "info")
 	s.title, s.version = word(info, "title"), word(info, "version")
@@ -107,7 +86,6 @@ func (s *source) read(d *tree, called map[string]string) error {
 	if called == nil {
 		called = names
 	}
-	s.nameCompanies()
 	for i := range s.tools {
 		operation := &s.tools[i].Operation
 		s.tools[i].InputSchema = inputSchema(operation.Parameters, called)
@@ -443,6 +421,6 @@ func (h *hint) apply(p *Parameter) error {
 		p.Schema.Examples = []json.RawMessage{value}
 	}
 	p.Required = p.Required && p.Schema.Default == nil
-	p.Hidden, p.Aliases, p.Names = a.Hidden, a.Aliases, a.Names
+	p.Hidden, p.Aliases, p.Names, p.NameScopes = a.Hidden, a.Aliases, a.Names, a.NameScopes
 	return nil
 }
