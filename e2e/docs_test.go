@@ -109,27 +109,7 @@ func TestEveryErrorCodeIsExplained(t *testing.T) {
 
 func TestTheThreatModelNamesCodeAndTestsThatExist(t *testing.T) {
 	t.Parallel()
-	tests := map[string]bool{}
-	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
-	err := filepath.WalkDir(root(t), func(path string, entry os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != root(t) {
-			return fs.SkipDir
-		}
-		if !strings.HasSuffix(path, "_test.go") {
-			return nil
-		}
-		data, err := os.ReadFile(path)
-		for _, match := range declared.FindAllStringSubmatch(string(data), -1) {
-			tests[match[1]] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	tests := declaredTests(t)
 	rows := 0
 	for line := range strings.Lines(read(t, "docs/threat-model.md")) {
 		cells := strings.Split(line, " | ")
@@ -244,4 +224,31 @@ func TestEveryReasonAndMetricInTheGuidesExists(t *testing.T) {
 			}
 		}
 	}
+}
+
+// declaredTests are the names of all tests of the project.
+func declaredTests(t *testing.T) map[string]bool {
+	t.Helper()
+	tests := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	err := filepath.WalkDir(root(t), func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != root(t) {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		for _, match := range declared.FindAllStringSubmatch(string(data), -1) {
+			tests[match[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tests
 }
