@@ -252,3 +252,15 @@ func TestLostAnswersOfWrites(t *testing.T) {
 		}
 	}
 }
+
+// A path that would have to be cleaned is an unknown one, not a redirect.
+func TestUncleanPathsAreUnknown(t *testing.T) {
+	t.Parallel()
+	s := shared(t)
+	raw := s.mint(nil)
+	for _, path := range []string{"//companies", "/companies//bills", "/companies/../companies", "/./companies", "/companies/.."} {
+		if a := s.call(raw, http.MethodGet, path, "", nil); a.StatusCode != http.StatusNotFound || !strings.Contains(a.text(t, "message"), "could not be found") {
+			t.Errorf("%s: %s %s", path, a.Status, a.body)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -110,14 +111,20 @@ func New(s config.Settings, now func() time.Time, log *slog.Logger) (Handlers, e
 	if err != nil {
 		return Handlers{}, err
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/", oauthServer)
-	mux.Handle("/api/v1/", rest)
+	// A ServeMux would redirect paths that are not clean, and hide from the API
+	// that it was asked for them.
+	split := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/api/v1/") {
+			rest.ServeHTTP(w, r)
+			return
+		}
+		oauthServer.ServeHTTP(w, r)
+	})
 	record := journal.New(maxEntries, now, log)
 	faults := &fault.Set{}
 	return Handlers{
 		// The journal is outermost: it also records what a fault swallows.
-		Public: record.Handler(faults.Handler(mux)),
+		Public: record.Handler(faults.Handler(split)),
 		Control: control.New(control.Options{
 			Tokens:   tokens,
 			Keys:     ring,
