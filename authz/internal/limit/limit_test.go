@@ -4,7 +4,11 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var start = time.Unix(1_800_000_000, 0)
 
@@ -58,6 +62,27 @@ func TestKeyGroupsWhatOneHostCanChoose(t *testing.T) {
 		if got := Key(netip.MustParseAddr(in)).String(); got != want {
 			t.Errorf("Key(%s) = %s, want %s", in, got, want)
 		}
+	}
+}
+
+func TestSpentIsWhetherTheNextIsOneTooMany(t *testing.T) {
+	t.Parallel()
+	r, err := New(60, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, same, other := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8:0:1::1")
+	for taken := range 3 {
+		if got := r.Spent(start, same); got != (taken == 2) {
+			t.Errorf("after %d: %v", taken, got)
+		}
+		r.Take(start, from)
+	}
+	if r.Spent(start, other) || r.Spent(start.Add(2*time.Second), from) {
+		t.Error("another address, or later")
+	}
+	if none, _ := New(0, 1); none.Spent(start, from) {
+		t.Error("spent although there is no limit")
 	}
 }
 

@@ -3,6 +3,8 @@ package verifier
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/jws"
@@ -59,11 +61,7 @@ func (v *Verifier) Explain(ctx context.Context, raw string, t *trail.Trail) (tok
 
 // describe says what form the token has, and skips what another form has.
 func (v *Verifier) describe(raw string, isJWT bool, t *trail.Trail) {
-	if jws.Looks(raw) {
-		t.See(trail.Form, "a JWT")
-	} else {
-		t.See(trail.Form, "opaque: not three parts of which the first is a JSON object")
-	}
+	t.See(trail.Form, shape(raw))
 	if jws.Looks(raw) && !isJWT {
 		t.Note(trail.Form, "treated as opaque, because AUTHZ_TOKEN_MODE is opaque")
 	}
@@ -82,6 +80,32 @@ func (v *Verifier) describe(raw string, isJWT bool, t *trail.Trail) {
 		t.Skip("not configured", trail.Introspection)
 		t.Skip("only the issuer knows them", trail.Claims...)
 	}
+}
+
+var (
+	sanctum = regexp.MustCompile(`^[0-9]+\|[A-Za-z0-9]+$`)
+	paseto  = regexp.MustCompile(`^v[1-4]\.(local|public)\.`)
+)
+
+// shape says what a token looks like. Only the first answer matters to the
+// verdict.
+func shape(raw string) string {
+	first, _, dotted := strings.Cut(raw, ".")
+	switch text := strings.TrimSpace(raw); {
+	case jws.Looks(raw):
+		return "a JWT"
+	case strings.HasPrefix(text, "{"):
+		return "JSON: of a token endpoint's answer, take the value of access_token alone"
+	case len(text) > 7 && strings.EqualFold(text[:7], "bearer "):
+		return "a header's value: take what follows Bearer"
+	case dotted && strings.Count(raw, ".") == 4 && jws.Looks(first+".."):
+		return "opaque: five parts, an encrypted JWT (RFC 7516), which only the issuer can read"
+	case paseto.MatchString(raw):
+		return "opaque: a PASETO, which only the issuer can read here"
+	case sanctum.MatchString(raw):
+		return "opaque: of the form of Laravel Sanctum"
+	}
+	return "opaque: not three parts of which the first is a JSON object"
 }
 
 // describeKeys says which keys there are.

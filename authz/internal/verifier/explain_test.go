@@ -168,6 +168,33 @@ func TestExplainGoesOnAfterTheFirstFault(t *testing.T) {
 	})
 }
 
+func TestExplainNamesTheShape(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		jwe := issuertest.Base64(`{"alg":"RSA-OAEP","enc":"A256GCM"}`) + ".a.b.c.d"
+		for raw, want := range map[string]string{
+			sign(server.Issuer, nil):                   "a JWT",
+			issuertest.Base64(`{broken`) + ".e30.c2ln": "a JWT",
+			"8f4b2c":              "opaque: not three parts",
+			"a.b.c":               "opaque: not three parts",
+			"a.b.c.d.e":           "opaque: not three parts",
+			jwe:                   "opaque: five parts, an encrypted JWT",
+			"v4.public.abc":       "opaque: a PASETO",
+			"12|Lk3Qv9dB0xRzT7aW": "opaque: of the form of Laravel Sanctum",
+			"Bearer abc":          "a header's value",
+			"{\"access_token\":\"abc\",\"expires_in\":1}": "JSON: of a token endpoint's answer",
+			"": "opaque: not three parts",
+		} {
+			steps := trail.New()
+			if _, err := v.Explain(t.Context(), raw, steps); (err == nil) != (raw == sign(server.Issuer, nil)) {
+				t.Errorf("%q: %v", raw, err)
+			}
+			if got := steps.Steps()[0]; got.Check != trail.Form || !strings.HasPrefix(got.Seen, want) {
+				t.Errorf("%q: %+v, want %q", raw, got, want)
+			}
+		}
+	})
+}
+
 func refusalOf(t *rapid.T, err error) string {
 	refusal, is := err.(interface{ Error() string })
 	if !is {
