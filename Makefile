@@ -58,12 +58,13 @@ gotest  = cd $(1) && $(GO) test $(RACE) -timeout 8m
 # From nothing, the tests take as long as compiling does, so that both CPUs
 # have work all the time: what some module waits for, another one uses. The
 # modules' own tests do not know of time; those of e2e have the machine for
-# themselves, and mostly wait, so that eight run at once.
+# themselves, and mostly wait, so that six run at once.
 test: tools ## Run all tests (no root, no Debian package)
 	@command -v npm >/dev/null || { echo "missing tool: npm (with Node) fetches a client that the tests drive; install it" >&2; exit 1; }
 	@mkdir -p bin $(TESTED)
+	@echo "compiling and testing $(MODULES); each shows its results when it has all of them"
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target $(addprefix test/,modules stack envoy-binary clients $(MODULES))
-	@echo "== test e2e"; export STACK_BIN="$$PWD/$(TESTED)"; $(call gotest,e2e) -count=1 -parallel 8 .
+	@echo "== test e2e"; export STACK_BIN="$$PWD/$(TESTED)"; $(call gotest,e2e) -count=1 -parallel 6 .
 
 .PHONY: $(addprefix test/,modules stack envoy-binary clients $(MODULES))
 
