@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mtls"
 )
@@ -34,11 +36,12 @@ type Settings struct {
 	TLSClientCA   string `name:"mcpbackend-tls-client-ca" env:"MCPBACKEND_TLS_CLIENT_CA" placeholder:"FILE" help:"PEM file of the certificate authorities of the peers."`
 	TLSClientSANs string `name:"mcpbackend-tls-client-sans" env:"MCPBACKEND_TLS_CLIENT_SANS" placeholder:"NAME,…" help:"Names (DNS name, IP address or URI such as spiffe://…) of which a peer's certificate must hold one; not for operations. Without any, every certificate of those authorities lets its owner in, and whoever is in is believed when it says who the user is."`
 
-	OpenAPIFile   string `name:"mcpbackend-openapi-file" env:"MCPBACKEND_OPENAPI_FILE" placeholder:"FILE" help:"An OpenAPI description to use instead of the one built in."`
-	OpenAPIURL    string `name:"mcpbackend-openapi-url" env:"MCPBACKEND_OPENAPI_URL" placeholder:"URL" help:"Not supported in this version: a value is an error. Use --mcpbackend-openapi-file."`
-	Toolsets      string `name:"mcpbackend-toolsets" env:"MCPBACKEND_TOOLSETS" placeholder:"NAME,…" help:"The toolsets to offer, comma-separated; 'all' for every one. Default: those that read, and import."`
-	ReadOnly      string `name:"mcpbackend-read-only" env:"MCPBACKEND_READ_ONLY" default:"false" placeholder:"BOOL" help:"Offer only tools that change nothing."`
-	AppsChallenge string `name:"mcpbackend-apps-challenge" env:"MCPBACKEND_APPS_CHALLENGE" placeholder:"TOKEN" help:"Body of /.well-known/openai-apps-challenge; 404 when empty."`
+	OpenAPIFile    string `name:"mcpbackend-openapi-file" env:"MCPBACKEND_OPENAPI_FILE" placeholder:"FILE" help:"An OpenAPI description to use instead of the one built in."`
+	OpenAPIURL     string `name:"mcpbackend-openapi-url" env:"MCPBACKEND_OPENAPI_URL" placeholder:"URL" help:"Where the API serves its own OpenAPI document: HTTPS, or HTTP on loopback. It is fetched without a token, and decides which of the tools there are and of what types their arguments; methods, paths, scopes and texts stay those built in. While it cannot be used, the last good one stays."`
+	OpenAPIRefresh string `name:"mcpbackend-openapi-refresh" env:"MCPBACKEND_OPENAPI_REFRESH" default:"10m" placeholder:"DURATION" help:"How often it is fetched, from 1s to 24h. Default: ${default}."`
+	Toolsets       string `name:"mcpbackend-toolsets" env:"MCPBACKEND_TOOLSETS" placeholder:"NAME,…" help:"The toolsets to offer, comma-separated; 'all' for every one. Default: those that read, and import."`
+	ReadOnly       string `name:"mcpbackend-read-only" env:"MCPBACKEND_READ_ONLY" default:"false" placeholder:"BOOL" help:"Offer only tools that change nothing."`
+	AppsChallenge  string `name:"mcpbackend-apps-challenge" env:"MCPBACKEND_APPS_CHALLENGE" placeholder:"TOKEN" help:"Body of /.well-known/openai-apps-challenge; 404 when empty."`
 
 	MaxStreams           string `name:"mcpbackend-max-streams" env:"MCPBACKEND_MAX_STREAMS" default:"4000" placeholder:"N" help:"How many legacy SSE streams may be open. Default: ${default}."`
 	MaxStreamsPerSubject string `name:"mcpbackend-max-streams-per-subject" env:"MCPBACKEND_MAX_STREAMS_PER_SUBJECT" default:"32" placeholder:"N" help:"How many of them one user may hold with one client. Default: ${default}."`
@@ -75,6 +78,8 @@ type Config struct {
 	OpsListen            []Address
 	TLS                  *mtls.Options // nil without it
 	OpenAPIFile          string
+	OpenAPIURL           *url.URL // nil for none
+	OpenAPIRefresh       time.Duration
 	Toolsets             []string // nil for the default
 	ReadOnly             bool
 	AppsChallenge        string
@@ -133,10 +138,18 @@ func (s Settings) Parse() (Config, error) {
 		fault("MCPBACKEND_OPENAPI_FILE", "%v", err)
 		c.OpenAPIFile = ""
 	}
-	if s.OpenAPIURL != "" {
-		fault("MCPBACKEND_OPENAPI_URL", "is not supported in this version: save the description to a file and name that in MCPBACKEND_OPENAPI_FILE")
-	}
 	var err error
+	if s.OpenAPIURL != "" {
+		if c.OpenAPIURL, err = documentURL(s.OpenAPIURL); err != nil {
+			fault("MCPBACKEND_OPENAPI_URL", "%v", err)
+		}
+		if s.OpenAPIFile != "" {
+			fault("MCPBACKEND_OPENAPI_URL", "and MCPBACKEND_OPENAPI_FILE exclude each other: a file replaces the description that is built in, the document at a URL is held against it")
+		}
+	}
+	if c.OpenAPIRefresh, err = time.ParseDuration(cmp.Or(s.OpenAPIRefresh, "10m")); err != nil || c.OpenAPIRefresh < time.Second || c.OpenAPIRefresh > 24*time.Hour {
+		fault("MCPBACKEND_OPENAPI_REFRESH", "must be a duration from 1s to 24h, such as 10m")
+	}
 	if c.Listen, err = ParseAddress(s.Listen); err != nil {
 		fault("MCPBACKEND_LISTEN", "%v", err)
 	}
@@ -243,6 +256,20 @@ func baseURL(s string) (*url.URL, error) {
 	u.Host = strings.ToLower(u.Host)
 	if port := u.Port(); u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
 		u.Host = strings.TrimSuffix(u.Host, ":"+port)
+	}
+	return u, nil
+}
+
+// documentURL reads where a public document is; it is sent no credential.
+func documentURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.Opaque != "":
+		return nil, errors.New("must be a URL such as https://my.neonpanel.com/api/v1/openapi")
+	case u.User != nil || u.Fragment != "":
+		return nil, errors.New("must have no user and no fragment")
+	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
+		return nil, errors.New("must use https, or http on loopback: whoever is in between could change the document")
 	}
 	return u, nil
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -44,7 +45,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 	_, err := parse(t,
 		"--neonpanel-api-url=http://my.neonpanel.com", "--upstream-proxy=socks:x", "--upstream-ca-file=/does/not/exist",
 		"--mcpbackend-listen=mcpbackend:80", "--mcpbackend-tls-cert=/does/not/exist", "--mcpbackend-tls-key=/", "--mcpbackend-tls-client-ca=/dev/null", "--mcpbackend-tls-client-sans=*.internal", "--mcpbackend-ops-listen=unix:relative", "--mcpbackend-openapi-file=/",
-		"--mcpbackend-openapi-url=https://x.com/openapi.json", "--mcpbackend-toolsets=a,B!", "--mcpbackend-read-only=perhaps", "--mcpbackend-apps-challenge=two words",
+		"--mcpbackend-openapi-url=http://x.com/openapi.json", "--mcpbackend-openapi-refresh=1ms", "--mcpbackend-toolsets=a,B!", "--mcpbackend-read-only=perhaps", "--mcpbackend-apps-challenge=two words",
 		"--mcpbackend-max-streams=0", "--mcpbackend-max-streams-per-subject=x", "--mcpbackend-log-level=loud",
 		"--otel-exporter-otlp-endpoint=collector:4318", "--otel-exporter-otlp-certificate=/does/not/exist", "--otel-service-name=a b", "--otel-traces-sampler-arg=NaN", "--mcpbackend-api-traceparent=perhaps",
 	)
@@ -54,7 +55,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 	for _, name := range []string{
 		"PUBLIC_URL is required", "NEONPANEL_API_URL", "UPSTREAM_PROXY", "UPSTREAM_CA_FILE", "MCPBACKEND_LISTEN", "MCPBACKEND_OPS_LISTEN",
 		"MCPBACKEND_TLS_CERT must", "MCPBACKEND_TLS_KEY must", "MCPBACKEND_TLS_CLIENT_CA must", "MCPBACKEND_TLS_CLIENT_SANS must",
-		"MCPBACKEND_OPENAPI_FILE is", "MCPBACKEND_OPENAPI_URL is not supported", "name that in MCPBACKEND_OPENAPI_FILE", "MCPBACKEND_TOOLSETS", "MCPBACKEND_READ_ONLY", "MCPBACKEND_APPS_CHALLENGE",
+		"MCPBACKEND_OPENAPI_FILE is", "MCPBACKEND_OPENAPI_URL must use https", "MCPBACKEND_OPENAPI_URL and MCPBACKEND_OPENAPI_FILE", "MCPBACKEND_OPENAPI_REFRESH", "MCPBACKEND_TOOLSETS", "MCPBACKEND_READ_ONLY", "MCPBACKEND_APPS_CHALLENGE",
 		"MCPBACKEND_MAX_STREAMS ", "MCPBACKEND_MAX_STREAMS_PER_SUBJECT", "MCPBACKEND_LOG_LEVEL",
 		"OTEL_EXPORTER_OTLP_ENDPOINT must", "OTEL_EXPORTER_OTLP_CERTIFICATE cannot", "OTEL_SERVICE_NAME", "OTEL_TRACES_SAMPLER_ARG", "MCPBACKEND_API_TRACEPARENT",
 	} {
@@ -81,6 +82,23 @@ func TestURLs(t *testing.T) {
 	}
 	if c, err := parse(t, "--public-url=https://x.com", "--neonpanel-api-url=https://y.com/base/"); err != nil || c.APIURL.String() != "https://y.com/base" {
 		t.Errorf("%v, %v", c.APIURL, err)
+	}
+}
+
+func TestDocumentURLs(t *testing.T) {
+	t.Parallel()
+	for at, want := range map[string]string{
+		"https://my.example.com/api/v1/openapi": "", "http://127.0.0.1:9090/api/v1/openapi": "", "http://localhost/x?y=z": "",
+		"http://my.example.com/openapi": "https", "file:///etc/passwd": "must be", "/openapi.json": "must be", "https:openapi": "must be",
+		"https://user:secret@example.com/": "no user", "https://example.com/#x": "no fragment", "ftp://example.com/x": "https", "https://exa mple.com": "must be",
+	} {
+		c, err := parse(t, "--public-url=https://x.com", "--mcpbackend-openapi-url="+at, "--mcpbackend-openapi-refresh=90s")
+		switch {
+		case want == "" && (err != nil || c.OpenAPIURL.String() != at || c.OpenAPIRefresh != 90*time.Second):
+			t.Errorf("%s: %v", at, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret")):
+			t.Errorf("%s: %v, want it to say %q", at, err, want)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -39,7 +40,33 @@ type Options struct {
 	Build         Build
 	Catalogue     Catalogue
 	AppsChallenge string
-	Now           func() time.Time
+	// Description, when set, says where the description of the API in force
+	// comes from.
+	Description func() Description
+	Now         func() time.Time
+}
+
+// Description is where the description of the API comes from, for whoever looks
+// after the service.
+type Description struct {
+	// Source is "built-in" or "live".
+	Source string `json:"source"`
+	// Age is how long ago a live one was last seen at the API, in seconds.
+	Age int64 `json:"age_seconds"`
+	// Failing is true while the live one cannot be used.
+	Failing bool `json:"failing"`
+}
+
+// String is for people.
+func (d Description) String() string {
+	text := "description of the API: " + d.Source
+	if d.Source == "live" {
+		text += fmt.Sprintf(", last seen %d s ago", d.Age)
+	}
+	if d.Failing {
+		text += "; what the API serves now cannot be used"
+	}
+	return text
 }
 
 // name is how the service calls itself everywhere.
@@ -90,6 +117,31 @@ func New(o Options) (map[string]http.Handler, error) {
 		handlers[path] = readOnly(h)
 	}
 	return handlers, nil
+}
+
+// Changing is [New] for a catalogue that changes. Replace renews every document
+// at once.
+func Changing(o Options) (handlers map[string]http.Handler, replace func(Catalogue) error, err error) {
+	first, err := New(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	var current atomic.Pointer[map[string]http.Handler]
+	current.Store(&first)
+	handlers = make(map[string]http.Handler, len(first))
+	for path := range first {
+		handlers[path] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			(*current.Load())[path].ServeHTTP(w, r)
+		})
+	}
+	return handlers, func(c Catalogue) error {
+		o.Catalogue = c
+		next, err := New(o)
+		if err == nil {
+			current.Store(&next)
+		}
+		return err
+	}, nil
 }
 
 // readOnly lets GET and HEAD through, and keeps search engines out.
@@ -263,14 +315,19 @@ type healthDocument struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit"`
 	Time    string `json:"ts"`
+	// OpenAPI is there where the deployment follows a live description.
+	OpenAPI *Description `json:"openapi,omitempty"`
 }
 
 // health always names the build, so that a wrong deployment shows.
 func health(o Options) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		data, _ := json.Marshal(healthDocument{ // strings only: it cannot fail
-			"ok", name, o.Build.Version, o.Build.Commit, o.Now().UTC().Format(time.RFC3339),
-		})
+		d := healthDocument{Status: "ok", Service: name, Version: o.Build.Version, Commit: o.Build.Commit, Time: o.Now().UTC().Format(time.RFC3339)}
+		if o.Description != nil {
+			description := o.Description()
+			d.OpenAPI = &description
+		}
+		data, _ := json.Marshal(d) // strings and numbers only: it cannot fail
 		h := w.Header()
 		h.Set("Content-Type", "application/json")
 		h.Set("Content-Length", strconv.Itoa(len(data)))

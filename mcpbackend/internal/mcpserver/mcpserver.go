@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -68,7 +69,10 @@ type Options struct {
 	// PublicURL is the gateway's origin.
 	PublicURL string
 	Tools     Tools
-	Calls     *invocation.Service
+	// OnChange, when set, is given what is to be told of every change of the
+	// tools.
+	OnChange func(changed func(*catalogue.Catalogue))
+	Calls    *invocation.Service
 	// Via labels the calls of this server.
 	Via invocation.Transport
 	// Legacy leaves out the versions that only streamable HTTP can carry.
@@ -107,18 +111,21 @@ func New(o Options) (*mcp.Server, error) {
 		Name: "neonpanel-mcp", Title: "NeonPanel", Version: o.Version, WebsiteURL: o.PublicURL,
 	}, opts)
 	h := handler{calls: o.Calls, via: o.Via}
-	needed := map[string][]string{}
-	for _, t := range o.Tools.Tools() {
-		if !json.Valid(t.InputSchema) || (t.OutputSchema != nil && !json.Valid(t.OutputSchema)) {
-			return nil, fmt.Errorf("tool %s: its schema is not JSON", t.Name)
-		}
-		needed[t.Name] = t.Scopes
-		server.AddTool(describe(t), h.call)
+	list := &lister{server: server, call: h.call}
+	if err := list.offer(o.Tools.Tools()); err != nil {
+		return nil, err
+	}
+	if o.OnChange != nil {
+		o.OnChange(func(c *catalogue.Catalogue) {
+			if err := list.offer(c.Tools()); err != nil {
+				o.Calls.Log.Error("the list of tools stays as it was", "error", err.Error())
+			}
+		})
 	}
 	l.add(server)
 	fixtures.Add(server)
 	// The first of these is the outermost: nothing comes before it.
-	server.AddReceivingMiddleware(discoverOnly, h.offered, (&lister{needed: needed}).middleware)
+	server.AddReceivingMiddleware(discoverOnly, h.offered, list.middleware)
 	return server, nil
 }
 
@@ -338,10 +345,16 @@ func (h handler) offered(next mcp.MethodHandler) mcp.MethodHandler {
 	}
 }
 
-// lister adds to each listed tool how to be allowed to call it. That depends
-// on the scopes in force, which come with the request.
+// lister holds the SDK's list of tools to the catalogue's, and adds to each
+// listed tool how to be allowed to call it. That depends on the scopes in force,
+// which come with the request.
 type lister struct {
-	needed map[string][]string
+	server *mcp.Server
+	call   mcp.ToolHandler
+
+	// changing keeps a request from seeing a list that is half changed.
+	changing sync.RWMutex
+	needed   map[string][]string
 	// last is the list for the scopes in force that came last; they change only
 	// when the deployment does.
 	last atomic.Pointer[described]
@@ -370,8 +383,38 @@ type listed struct {
 	Tools []*tool `json:"tools"`
 }
 
+// offer puts tools in the place of those before.
+func (l *lister) offer(tools []catalogue.Tool) error {
+	needed := make(map[string][]string, len(tools))
+	for _, t := range tools {
+		if !json.Valid(t.InputSchema) || (t.OutputSchema != nil && !json.Valid(t.OutputSchema)) {
+			return fmt.Errorf("tool %s: its schema is not JSON", t.Name)
+		}
+		needed[t.Name] = t.Scopes
+	}
+	l.changing.Lock()
+	defer l.changing.Unlock()
+	var gone []string
+	for name := range l.needed {
+		if _, stays := needed[name]; !stays {
+			gone = append(gone, name)
+		}
+	}
+	l.server.RemoveTools(gone...)
+	for _, t := range tools {
+		l.server.AddTool(describe(t), l.call)
+	}
+	l.needed = needed
+	l.last.Store(nil)
+	return nil
+}
+
 func (l *lister) middleware(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		if method == rpc.ToolsList {
+			l.changing.RLock()
+			defer l.changing.RUnlock()
+		}
 		result, err := next(ctx, method, req)
 		if wire := new(jsonrpc.Error); errors.As(err, &wire) && wire.Code == rpc.CodeInvalidParams && strings.HasSuffix(method, "/list") {
 			// The SDK does not say that it is the cursor.

@@ -90,49 +90,58 @@ func New(options Options) (*Client, error) {
 	def(&options.MaxBytes, 8<<20)
 	def(&options.BreakerPause, 10*time.Second)
 	def(&options.UserAgent, "neonpanel-mcp-gateway")
-	c := &Client{
-		options: options,
-		base:    base,
-		transport: &http.Transport{
-			// Proxy stays nil unless configured: http.ProxyFromEnvironment would
-			// let the environment decide where tokens go.
-			DialContext:            (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-			TLSHandshakeTimeout:    5 * time.Second,
-			ForceAttemptHTTP2:      true,
-			MaxIdleConns:           256,
-			MaxIdleConnsPerHost:    256,
-			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-			// A connection that died without a word is found by a ping, not by
-			// the calls that wait on it.
-			HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second},
-		},
-		breakers: map[string]*gobreaker.TwoStepCircuitBreaker[struct{}]{},
+	transport, err := NewTransport(options.Proxy, options.CAFile)
+	if err != nil {
+		return nil, err
 	}
-	if options.Proxy != "" {
-		proxy, err := url.Parse(options.Proxy)
+	return &Client{
+		options: options, base: base, transport: transport,
+		breakers: map[string]*gobreaker.TwoStepCircuitBreaker[struct{}]{},
+	}, nil
+}
+
+// NewTransport reaches NeonPanel as the deployment says: by a proxy, if proxyURL
+// is not empty, and trusting the certificates in caFile besides the system's, if
+// that is not.
+func NewTransport(proxyURL, caFile string) (*http.Transport, error) {
+	t := &http.Transport{
+		// Proxy stays nil unless configured: http.ProxyFromEnvironment would
+		// let the environment decide where tokens go.
+		DialContext:            (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout:    5 * time.Second,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConns:           256,
+		MaxIdleConnsPerHost:    256,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		// A connection that died without a word is found by a ping, not by
+		// the calls that wait on it.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second},
+	}
+	if proxyURL != "" {
+		proxy, err := url.Parse(proxyURL)
 		if err != nil || proxy.Host == "" || proxy.Scheme != "http" && proxy.Scheme != "https" {
 			// The value may hold a password: it is not repeated.
 			return nil, errors.New("the upstream proxy must be an http or https URL")
 		}
-		c.transport.Proxy = http.ProxyURL(proxy)
+		t.Proxy = http.ProxyURL(proxy)
 	}
-	if options.CAFile != "" {
+	if caFile != "" {
 		pool, err := x509.SystemCertPool()
 		if err != nil {
 			pool = x509.NewCertPool()
 		}
-		pem, err := os.ReadFile(options.CAFile)
+		pem, err := os.ReadFile(caFile)
 		if err != nil {
 			return nil, fmt.Errorf("the upstream CA file cannot be read: %w", err)
 		}
 		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("the upstream CA file %s holds no certificate", options.CAFile)
+			return nil, fmt.Errorf("the upstream CA file %s holds no certificate", caFile)
 		}
-		c.transport.TLSClientConfig.RootCAs = pool
+		t.TLSClientConfig.RootCAs = pool
 	}
-	return c, nil
+	return t, nil
 }
 
 // Close drops idle connections.

@@ -86,6 +86,36 @@ func (m *Metrics) Attempt(operation, class string, took time.Duration) {
 	m.attempts.WithLabelValues(operation, class).Observe(took.Seconds())
 }
 
+// Document counts the fetches of a live description of the API.
+type Document struct{ fetches *prometheus.CounterVec }
+
+// WatchDocument adds the live description: how its fetches end, which are one of
+// outcomes, when the one in force was last confirmed, and how many tools there
+// are.
+func (m *Metrics) WatchDocument(outcomes []string, confirmed func() time.Time, tools func() int) *Document {
+	d := &Document{prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "mcpbackend", Name: "openapi_fetches_total", Help: "Fetches of the API's OpenAPI document, by outcome.",
+	}, []string{"outcome"})}
+	for _, outcome := range outcomes {
+		d.fetches.WithLabelValues(outcome)
+	}
+	m.registry.MustRegister(d.fetches, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "mcpbackend", Name: "openapi_confirmed_timestamp_seconds",
+		Help: "When the OpenAPI document in force was last seen at the API, in Unix time; 0 while the built-in one is in force.",
+	}, func() float64 {
+		if at := confirmed(); !at.IsZero() {
+			return float64(at.Unix())
+		}
+		return 0
+	}), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "mcpbackend", Name: "tools", Help: "Tools that are offered.",
+	}, func() float64 { return float64(tools()) }))
+	return d
+}
+
+// Fetched counts a fetch.
+func (d *Document) Fetched(outcome string) { d.fetches.WithLabelValues(outcome).Inc() }
+
 // WatchCertificate adds the end of the listeners' certificate.
 func (m *Metrics) WatchCertificate(expires func() time.Time) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -144,7 +174,11 @@ func (w *statusWriter) WriteHeader(status int) {
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // Ready is true from the moment the service can answer until it stops.
-type Ready struct{ atomic.Bool }
+type Ready struct {
+	atomic.Bool
+	// Note, when set, adds a line for people.
+	Note func() string
+}
 
 // Handler serves /healthz, /readyz and /metrics. Liveness depends on nothing.
 func Handler(m *Metrics, ready *Ready) http.Handler {
@@ -155,7 +189,11 @@ func Handler(m *Metrics, ready *Ready) http.Handler {
 			say(w, http.StatusServiceUnavailable, "not ready\n")
 			return
 		}
-		say(w, http.StatusOK, "ready\n")
+		text := "ready\n"
+		if ready.Note != nil {
+			text += ready.Note() + "\n"
+		}
+		say(w, http.StatusOK, text)
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	return mux

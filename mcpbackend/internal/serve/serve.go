@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
@@ -35,16 +36,17 @@ import (
 // Run builds every part, each from the ones before it, and runs until the
 // context ends. Faults of the settings are returned all at once.
 func Run(ctx context.Context, settings config.Settings, build documents.Build, logs io.Writer) error {
-	c, tools, err := load(settings)
+	c, ours, err := load(settings)
 	if err != nil {
 		return err
 	}
+	tools := catalogue.NewCurrent(ours.first)
 	limitMemory()
 	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: c.LogLevel}))
 	metrics := ops.NewMetrics(build.Version, build.Commit)
 	publicURL := c.PublicURL.String()
 
-	for _, warning := range tools.Warnings() {
+	for _, warning := range ours.first.Warnings() {
 		log.Warn("the catalogue lacks something", "finding", warning)
 	}
 	tracer, stopTracing, err := startTracing(c.Tracing, build.Version, log)
@@ -52,8 +54,9 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 		return err
 	}
 	defer stopTracing()
+	userAgent := "neonpanel-mcp/" + build.Version
 	options := neonpanel.Options{
-		BaseURL: c.APIURL.String(), Proxy: c.Proxy, CAFile: c.CAFile, UserAgent: "neonpanel-mcp/" + build.Version,
+		BaseURL: c.APIURL.String(), Proxy: c.Proxy, CAFile: c.CAFile, UserAgent: userAgent,
 		Observe: func(a neonpanel.Attempt) { metrics.Attempt(a.Operation, string(a.Class), a.Duration) },
 	}
 	if tracer != nil {
@@ -75,21 +78,36 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	if tracer != nil {
 		calls.Runner = tracer.Runner(runner)
 	}
-	stateless, err := mcpserver.New(mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, Calls: calls, Via: invocation.Streamable})
+	stateless, err := mcpserver.New(mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, OnChange: tools.OnChange, Calls: calls, Via: invocation.Streamable})
 	if err != nil {
 		return err
 	}
-	legacy, err := mcpserver.New(mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, Calls: calls, Via: invocation.SSE, Legacy: true})
+	legacy, err := mcpserver.New(mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, OnChange: tools.OnChange, Calls: calls, Via: invocation.SSE, Legacy: true})
 	if err != nil {
 		return err
 	}
 	streams := legacysse.New(legacysse.Options{
 		Server: legacy, MaxStreams: c.MaxStreams, MaxPerOwner: c.MaxStreamsPerSubject, Observer: metrics, Log: log, Now: time.Now,
 	})
-	public, err := documents.New(documents.Options{PublicURL: publicURL, Build: build, Catalogue: tools, AppsChallenge: c.AppsChallenge, Now: time.Now})
+	following, err := follow(c, ours, tools, userAgent, metrics, log)
 	if err != nil {
 		return err
 	}
+	var ready ops.Ready
+	page := documents.Options{PublicURL: publicURL, Build: build, Catalogue: tools.Get(), AppsChallenge: c.AppsChallenge, Now: time.Now}
+	if following != nil {
+		page.Description = func() documents.Description { return about(following) }
+		ready.Note = func() string { return page.Description().String() }
+	}
+	public, replace, err := documents.Changing(page)
+	if err != nil {
+		return err
+	}
+	tools.OnChange(func(next *catalogue.Catalogue) {
+		if err := replace(next); err != nil {
+			log.Error("the documents stay as they were", "error", err.Error())
+		}
+	})
 	edge := server.New(server.Routes{
 		MCP: mcpserver.NewHandler(stateless, calls), Plain: plaincall.Handler{Calls: calls},
 		SSE: http.HandlerFunc(streams.Stream), Messages: http.HandlerFunc(streams.Message), Public: public,
@@ -102,7 +120,6 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	if err != nil {
 		return err
 	}
-	var ready ops.Ready
 	main := server.NewServer(listeners[0], edge, log)
 	var operations []*server.Server
 	for _, l := range listeners[1:] {
@@ -110,8 +127,14 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	}
 	main.OnStop(func() { ready.Store(false); close(stopping); streams.Drain() })
 	ready.Store(true)
+	if following != nil {
+		ctx, stop := context.WithCancel(ctx)
+		var running sync.WaitGroup
+		running.Go(func() { following.Run(ctx) })
+		defer func() { stop(); running.Wait() }()
+	}
 	go debug.FreeOSMemory() // what the start needed is not needed again
-	log.Info("serving", "version", build.Version, "commit", build.Commit, "tools", len(tools.Tools()), "listen", listeners[0].Addr().String(), "tls", c.TLS != nil)
+	log.Info("serving", "version", build.Version, "commit", build.Commit, "tools", len(ours.first.Tools()), "listen", listeners[0].Addr().String(), "tls", c.TLS != nil)
 	return server.Run(ctx, main, operations...)
 }
 
@@ -189,28 +212,36 @@ func limitMemory() {
 	}
 }
 
+// description is the description of the API that the program brings along.
+type description struct {
+	source  *catalogue.Source
+	options catalogue.Options
+	first   *catalogue.Catalogue
+}
+
 // load judges the settings together with the catalogue that they choose, since
 // only the catalogue knows which toolsets there are.
-func load(settings config.Settings) (config.Config, *catalogue.Catalogue, error) {
+func load(settings config.Settings) (c config.Config, d description, err error) {
 	c, fault := settings.Parse()
 	document, source := openapi.Document(), "the built-in description"
 	if c.OpenAPIFile != "" {
-		var err error
 		source = "MCPBACKEND_OPENAPI_FILE"
 		if document, err = os.ReadFile(c.OpenAPIFile); err != nil {
-			return c, nil, errors.Join(fault, fmt.Errorf("%s cannot be read: %w", source, err))
+			return c, d, errors.Join(fault, fmt.Errorf("%s cannot be read: %w", source, err))
 		}
 	}
-	options := catalogue.Options{Toolsets: c.Toolsets, ReadOnly: c.ReadOnly, Compose: composite.Tools}
+	d.options = catalogue.Options{Toolsets: c.Toolsets, ReadOnly: c.ReadOnly, Compose: composite.Tools}
 	if c.APIURL != nil {
-		options.APIURL = c.APIURL.String()
+		d.options.APIURL = c.APIURL.String()
 	}
-	tools, err := catalogue.Load(document, openapi.Overlay(), options)
+	if d.source, err = catalogue.Read(document, openapi.Overlay()); err == nil {
+		d.first, err = d.source.Load(d.options)
+	}
 	if unknown := new(catalogue.UnknownToolsetsError); errors.As(err, &unknown) {
-		return c, nil, errors.Join(fault, fmt.Errorf("MCPBACKEND_TOOLSETS names what does not exist: %w", err))
+		return c, d, errors.Join(fault, fmt.Errorf("MCPBACKEND_TOOLSETS names what does not exist: %w", err))
 	}
 	if err != nil {
 		err = fmt.Errorf("%s gives no catalogue: %w", source, err)
 	}
-	return c, tools, errors.Join(fault, err)
+	return c, d, errors.Join(fault, err)
 }

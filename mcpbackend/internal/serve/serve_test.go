@@ -35,8 +35,9 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 			[]string{"UPSTREAM_CA_FILE holds no certificate", "MCPBACKEND_OPENAPI_FILE gives no catalogue"}},
 		"a directory": {func(s *config.Settings) { s.OpenAPIFile, s.Toolsets = "/", "foo" },
 			[]string{"MCPBACKEND_OPENAPI_FILE is no regular file", "there is no toolset foo"}},
-		"a URL for the description": {func(s *config.Settings) { s.OpenAPIURL = "https://x.com" }, []string{"MCPBACKEND_OPENAPI_URL", "MCPBACKEND_OPENAPI_FILE"}},
-		"a socket":                  {func(*config.Settings) {}, []string{"MCPBACKEND_LISTEN"}},
+		"a URL and a file":           {func(s *config.Settings) { s.OpenAPIURL, s.OpenAPIFile = "https://x.com", text }, []string{"MCPBACKEND_OPENAPI_URL and MCPBACKEND_OPENAPI_FILE exclude each other"}},
+		"a document from in between": {func(s *config.Settings) { s.OpenAPIURL, s.OpenAPIRefresh = "http://x.com", "often" }, []string{"MCPBACKEND_OPENAPI_URL must use https", "MCPBACKEND_OPENAPI_REFRESH"}},
+		"a socket":                   {func(*config.Settings) {}, []string{"MCPBACKEND_LISTEN"}},
 	} {
 		settings := good
 		tc.change(&settings)

@@ -169,6 +169,10 @@ func newEdgeOf(t testing.TB, catalogue offer, runner toolcall.Runner) *edge {
 	options := mcpserver.Options{
 		Version: "v1.2.3", PublicURL: publicURL, Tools: catalogue, Calls: calls, Via: invocation.Streamable,
 	}
+	changes, follows := catalogue.(changing)
+	if follows {
+		options.OnChange = changes.OnChange
+	}
 	stateless, err := mcpserver.New(options)
 	if err != nil {
 		t.Fatal(err)
@@ -181,12 +185,15 @@ func newEdgeOf(t testing.TB, catalogue offer, runner toolcall.Runner) *edge {
 	e.sse = legacysse.New(legacysse.Options{
 		Server: legacy, MaxStreams: 4, MaxPerOwner: 2, Observer: e.metrics, Log: log, Now: time.Now,
 	})
-	public, err := documents.New(documents.Options{
+	public, replace, err := documents.Changing(documents.Options{
 		PublicURL: publicURL, Build: documents.Build{Version: "v1.2.3", Commit: "abcdef"},
 		Catalogue: catalogue, AppsChallenge: "token-123", Now: time.Now,
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if follows {
+		changes.renew(t, replace)
 	}
 	e.handler = server.New(server.Routes{
 		MCP: mcpserver.NewHandler(stateless, calls), Plain: plaincall.Handler{Calls: calls},
