@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -221,10 +222,13 @@ func TestPauses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
+		var mu sync.Mutex
 		var at []time.Duration
 		up := false
 		f := &follower{}
 		s := f.source(origin(func(r *http.Request) (*http.Response, error) {
+			mu.Lock()
+			defer mu.Unlock()
 			at = append(at, time.Since(begin))
 			if !up {
 				return nil, errors.New("down")
@@ -235,21 +239,23 @@ func TestPauses(t *testing.T) {
 		done := make(chan struct{})
 		go func() { defer close(done); s.Run(ctx) }()
 		time.Sleep(time.Hour)
+		mu.Lock()
 		for i, pause := range []time.Duration{5, 10, 20, 40, 80, 160, 320, 600, 600} {
 			if got := at[i+1] - at[i]; got < pause*time.Second || got > pause*time.Second*11/10+1 {
 				t.Errorf("pause %d is %v", i, got)
 			}
 		}
 		up, at = true, nil
+		mu.Unlock()
 		time.Sleep(time.Hour)
+		cancel()
+		<-done
 		if n := len(at); n < 5 || n > 6 {
 			t.Errorf("%d fetches in an hour: %v", n, at)
 		}
 		if s.Status().Failing() || !strings.Contains(f.logs.String(), "can be used again") {
 			t.Errorf("%+v\n%s", s.Status(), f.logs.String())
 		}
-		cancel()
-		<-done
 	})
 }
 
