@@ -424,6 +424,22 @@ func TestDaysAreTheCompanys(t *testing.T) {
 	}
 }
 
+func FuzzDay(f *testing.F) {
+	for _, s := range []string{"2026-01-31", "2026-01-31T00:00:00.000Z", "2026-01-31T04:30:00Z", "0000-00-00", "9999-12-31T23:59:59+23:59", "x"} {
+		f.Add(s)
+	}
+	denver := company{Timezone: "America/Denver"}.zone()
+	f.Fuzz(func(t *testing.T, value string) {
+		got := day(text(value), denver)
+		if got == "" {
+			return
+		}
+		if _, err := time.Parse(time.DateOnly, string(got)); err != nil || day(got, denver) != got {
+			t.Errorf("%q is %q: %v", value, got, err)
+		}
+	})
+}
+
 func TestPagesOfPeopleAreNeonPanelsOwn(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

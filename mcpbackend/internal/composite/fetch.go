@@ -74,9 +74,6 @@ func fetch(s *session, a arguments) (any, *toolcall.Failure) {
 	if failed != nil { // without the record itself the rest is nothing
 		failure = failed
 	}
-	if failure != nil && failure.Kind == toolcall.NotFound {
-		return nil, &toolcall.Failure{Kind: toolcall.NotFound, Message: "NeonPanel has no such record. Take the id from search."}
-	}
 	if failure != nil {
 		return nil, failure
 	}
@@ -153,6 +150,14 @@ func (s *session) plainAddress(a arguments) (address, bool, *toolcall.Failure) {
 
 // record reads the record itself.
 func (s *session) record(at address) (json.RawMessage, *toolcall.Failure) {
+	raw, failure := s.read(at)
+	if failure != nil && failure.Kind == toolcall.NotFound {
+		return nil, &toolcall.Failure{Kind: toolcall.NotFound, Message: "NeonPanel has no such record. Take the id from search."}
+	}
+	return raw, failure
+}
+
+func (s *session) read(at address) (json.RawMessage, *toolcall.Failure) {
 	if at.kind == reportKind {
 		return s.raw(query{operation: "getReportData", path: map[string]string{"reportId": at.id}})
 	}
@@ -175,8 +180,12 @@ func (s *session) record(at address) (json.RawMessage, *toolcall.Failure) {
 				return raw, nil
 			}
 		}
-		if n >= found.last() || n >= maxVendorPages {
-			return nil, &toolcall.Failure{Kind: toolcall.NotFound, Message: "NeonPanel has no such vendor in that company."}
+		switch {
+		case n >= found.last():
+			return nil, &toolcall.Failure{Kind: toolcall.NotFound}
+		case n >= maxVendorPages:
+			return nil, &toolcall.Failure{Kind: toolcall.Unavailable, Message: fmt.Sprintf(
+				"The vendor is not among the first %d pages of %d, and the API reads no single vendor. Find it by name with the tool that lists vendors.", n, found.last())}
 		}
 	}
 }

@@ -95,6 +95,15 @@ func TestFetchFindsAVendorPagesAway(t *testing.T) {
 	if r := run(t.Context(), t, a, "fetch", `{"id":"vendor:aaaa:99"}`); r.Failure == nil || r.Failure.Kind != toolcall.NotFound {
 		t.Errorf("%+v", r)
 	}
+	endless := &api{answer: func(_ ctx, r neonpanel.Request) (string, error) {
+		if r.Operation == "listCompanies" {
+			return list(acme), nil
+		}
+		return pageOf(1, 99, `{"id":1,"name":"One"}`), nil
+	}}
+	if r := run(t.Context(), t, endless, "fetch", `{"id":"vendor:aaaa:99"}`); r.Failure == nil || r.Failure.Kind == toolcall.NotFound || len(endless.asked("vendors.list")) != maxVendorPages {
+		t.Errorf("%+v", r)
+	}
 }
 
 func TestFetchSaysWhatIsMissing(t *testing.T) {

@@ -137,6 +137,45 @@ func TestProfitWithoutThePeriodBeforeSaysSo(t *testing.T) {
 	}
 }
 
+func TestLongProfitSummaryKeepsItsTotals(t *testing.T) {
+	t.Parallel()
+	var companies, rows []string
+	for i := range 25 {
+		companies = append(companies, fmt.Sprintf(`{"id":%d,"uuid":"u%d","name":"Company %02d","currency":"USD"}`, i, i, i))
+	}
+	for month := range 60 {
+		rows = append(rows, fmt.Sprintf(`{"start_date":"%d-%02d-01","end_date":"%d-%02d-28","revenue_amount":1.25,"cogs_amount":0.5,"currency":"USD","country_code":"US"}`, 2020+month/12, month%12+1, 2020+month/12, month%12+1))
+	}
+	a := &api{answer: answers(map[string]string{"listCompanies": list(companies...), "revenueAndCogsSummary": `{"data":[` + strings.Join(rows, ",") + `]}`})}
+	r := run(t.Context(), t, a, "profit_summary", `{"start_date":"2020-01-01","end_date":"2024-12-31"}`)
+	got := decoded[profitSummary](t, r)
+	if len(r.Text) > 100_000 || len(got.Companies) != 25 || len(got.Companies[0].Periods) != 60 || got.Companies[24].Periods != nil {
+		t.Errorf("%d bytes, %d companies", len(r.Text), len(got.Companies))
+	}
+	for _, c := range got.Companies {
+		if c.Total.Revenue.String() != "75.00" {
+			t.Errorf("%s: %s", c.Company.Name, c.Total.Revenue)
+		}
+	}
+	if len(got.Incomplete) != 1 || !slices.Contains(got.Incomplete[0].Parts, "periods and markets of Company 24") {
+		t.Errorf("%+v", got.Incomplete)
+	}
+}
+
+func TestManyMissingPartsAreCounted(t *testing.T) {
+	t.Parallel()
+	var items []string
+	for i := range 50 {
+		items = append(items, fmt.Sprintf(`{"id":%d,"sku":"S%02d"}`, i+1, i+1))
+	}
+	a := &api{answer: failing("inventoryBalances", &neonpanel.Error{Class: neonpanel.Unavailable},
+		answers(map[string]string{"listCompanies": list(acme), "listInventoryItems": list(items...)}))}
+	got := decoded[inventoryHealth](t, run(t.Context(), t, a, "inventory_health", `{}`))
+	if len(got.Incomplete) != 1 || len(got.Incomplete[0].Parts) != maxNamed+1 || got.Incomplete[0].Parts[maxNamed] != "and 30 more like these" {
+		t.Errorf("%+v", got.Incomplete)
+	}
+}
+
 func TestCurrenciesAreNotAddedUp(t *testing.T) {
 	t.Parallel()
 	a := &api{answer: answers(map[string]string{"listCompanies": list(acme), "revenueAndCogsSummary": `{"data":[

@@ -205,13 +205,37 @@ func profit(s *session, a arguments) (any, *toolcall.Failure) {
 	if failure := s.wait(); failure != nil {
 		return nil, failure
 	}
-	out := profitSummary{Companies: []companyProfit{}, Incomplete: s.incomplete()}
+	out := profitSummary{Companies: []companyProfit{}}
 	for i, c := range list {
 		if r := reads[i]; r.ok {
 			out.Companies = append(out.Companies, summarize(c, periods[i], r.now, r.before, r.old)...)
 		}
 	}
+	s.shorten(out.Companies)
+	out.Incomplete = s.incomplete()
 	return out, nil
+}
+
+// maxAnswer bounds an answer in bytes, with room for what says so.
+const maxAnswer = 90_000
+
+// shorten leaves out the details of the last companies until the rest fits, and
+// says so. The totals stay.
+func (s *session) shorten(companies []companyProfit) {
+	size := 0
+	for i := range companies {
+		c := &companies[i]
+		encoded, err := encode(c)
+		if size += len(encoded); err != nil || size <= maxAnswer {
+			continue
+		}
+		size -= len(encoded)
+		c.Periods, c.Markets = nil, nil
+		if encoded, err = encode(c); err == nil {
+			size += len(encoded)
+		}
+		s.left("periods and markets of "+string(c.Company.Name), "The answer would be too long. Ask for this company alone, or for fewer and longer periods.")
+	}
 }
 
 // summarize makes one summary for each currency that a company sells in.

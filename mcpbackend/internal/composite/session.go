@@ -59,6 +59,9 @@ type missing struct {
 	Reason string   `json:"reason"`
 }
 
+// maxNamed is how many missing parts are named for one reason.
+const maxNamed = 20
+
 // query is one call of the API.
 type query struct {
 	operation string
@@ -270,7 +273,11 @@ func (s *session) incomplete() []missing {
 	}
 	for i := range out {
 		slices.Sort(out[i].Parts)
-		out[i].Parts = slices.Compact(out[i].Parts)
+		parts := slices.Compact(out[i].Parts)
+		if n := len(parts) - maxNamed; n > 0 {
+			parts = append(parts[:maxNamed], fmt.Sprintf("and %d more like these", n))
+		}
+		out[i].Parts = parts
 	}
 	slices.SortFunc(out, func(a, b missing) int { return cmp.Compare(a.Parts[0], b.Parts[0]) })
 	return out

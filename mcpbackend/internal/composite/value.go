@@ -46,7 +46,8 @@ func day(value text, zone *time.Location) text {
 		return ""
 	}
 	t, err := time.Parse(time.RFC3339Nano, string(value))
-	if err != nil {
+	// A year with another number of digits has no such form.
+	if err != nil || t.Year() < 1 || t.Year() > 9998 {
 		return ""
 	}
 	if _, offset := t.Zone(); offset == 0 && t.Equal(t.Truncate(24*time.Hour)) {
