@@ -14,9 +14,12 @@ import (
 )
 
 // Followed is how long an answer of 202 is followed up before it is handed back
-// with what to call next. With the longest call of the API before and after it,
-// a client still gets its answer within a minute.
+// with what to call next. With the longest call of the API before it, a client
+// still gets its answer within a minute.
 const Followed = 25 * time.Second
+
+// statusTimeout bounds each question for the status.
+const statusTimeout = 5 * time.Second
 
 // Progress is told how a call that takes long is getting on: after so much of so
 // much time.
@@ -66,7 +69,7 @@ func (r *runner) follow(ctx context.Context, t *catalogue.Tool, given values, re
 			break
 		}
 		request.Bearer = c.Bearer
-		later, err := r.api.Do(ctx, request)
+		later, err := r.status(ctx, request)
 		if err != nil {
 			break
 		}
@@ -87,6 +90,12 @@ func (r *runner) follow(ctx context.Context, t *catalogue.Tool, given values, re
 		}
 	}
 	return shown(next.into(body), []string{next.String()})
+}
+
+func (r *runner) status(ctx context.Context, request neonpanel.Request) (*neonpanel.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	return r.api.Do(ctx, request)
 }
 
 // pause is the wait of a runner whose clock is the real one.

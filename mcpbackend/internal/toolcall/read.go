@@ -7,14 +7,17 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
 )
 
 const (
-	// maxPages is how many pages of the API one call reads at most.
-	maxPages = 4
+	// maxPages is how many pages of the API one call reads at most, and
+	// pagesWithin how long it goes on to another: clients wait for about a minute.
+	maxPages    = 4
+	pagesWithin = 10 * time.Second
 	// reserve is room for the members that say what is left.
 	reserve = 512
 	// maxJudged is from how many rows the names of fields are taken.
@@ -127,7 +130,8 @@ func (r *runner) read(ctx context.Context, t *catalogue.Tool, given values, c Ca
 		return failed(Failure{Kind: InvalidArguments, Message: listFaults(t, faults)})
 	}
 	out := &collection{reading: want, max: r.maxBytes, index: want.from.index, size: want.from.size}
-	for out.calls < maxPages {
+	begin := r.now()
+	for out.calls < maxPages && (out.calls == 0 || r.now().Sub(begin) < pagesWithin) {
 		response, failure := r.fetch(ctx, want, out, c)
 		if failure != nil {
 			if out.calls == 0 {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -150,9 +151,12 @@ func TestListsCanBeReadToTheEnd(t *testing.T) {
 
 func TestLimitsMayChangeOnTheWay(t *testing.T) {
 	t.Parallel()
+	var handler atomic.Value
+	s := newStage(t, func(w http.ResponseWriter, r *http.Request) { handler.Load().(http.HandlerFunc)(w, r) })
+	s.runner = New(s.client, Options{MaxResultBytes: 8000})
 	rapid.Check(t, func(r *rapid.T) {
-		total, size := rapid.IntRange(0, 150).Draw(r, "total"), rapid.SampledFrom([]int{1, 500, 9000}).Draw(r, "size")
-		s := newStage(t, rows(total, size))
+		total, size := rapid.IntRange(0, 90).Draw(r, "total"), rapid.SampledFrom([]int{1, 100, 900}).Draw(r, "size")
+		handler.Store(rows(total, size))
 		ids, _ := s.readAll(t, "list_inventory_items", map[string]any{"companyUuid": "a"}, func(int) int {
 			return rapid.IntRange(0, 70).Draw(r, "limit")
 		})
@@ -313,6 +317,20 @@ func TestAPageThatFailsLeavesACursorToIt(t *testing.T) {
 	ids, _ := s.readAll(t, "list_inventory_items", map[string]any{"companyUuid": "a", "cursor": *got.Cursor}, nil)
 	if len(ids) != 40 || ids[0] != 60 {
 		t.Errorf("%v", ids)
+	}
+}
+
+// A call that takes long goes on to no further page: the cursor leads there.
+func TestSlowPagesAreLeftToTheNextCall(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, rows(150, 10))
+	var asked atomic.Int64
+	start := time.Unix(1_800_000_000, 0)
+	s.runner = New(s.client, Options{Now: func() time.Time { return start.Add(time.Duration(asked.Add(1)) * 6 * time.Second) }})
+	ids, answers := s.readAll(t, "list_inventory_items", map[string]any{"companyUuid": "a", "limit": 150}, nil)
+	checkRows(t, ids, 150)
+	if len(answers) != 2 || len(answers[0].Data) != 120 {
+		t.Errorf("%d answers, the first with %d rows", len(answers), len(answers[0].Data))
 	}
 }
 
