@@ -32,6 +32,8 @@ func (c *Company) Document(kind string, id int64) *Document {
 	return nil
 }
 
+func (d *Document) head() *Document { return d }
+
 // anchors are the dates that payment terms count from.
 func (o *Order) anchors() map[string]Date {
 	return map[string]Date{"date_order_placed": o.Placed, "date_order_received": o.Received, "date": o.Placed}

@@ -1,6 +1,9 @@
 package ledger
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // poster books documents into the accounts of the items they move. It is the only
 // code that does: the history of the seeds and every later change go through it.
@@ -60,34 +63,33 @@ func (p *poster) put(day Date, i *Item, w *Warehouse, l lot) {
 }
 
 // costs spreads the bills of a document over its parts by their weights; those of
-// customs by value, if values are given.
-func (p *poster) costs(d *Document, of *Item, weights, values []int64) [][]Cost {
+// customs by value, if values are given; those for one bundle over the parts that
+// make it.
+func (p *poster) costs(d *Document, weights, values []int64, makes []*Item) [][]Cost {
 	out := make([][]Cost, len(weights))
 	for _, c := range p.bills[d] {
-		if c.bill.only != nil && c.bill.only != of {
-			continue
-		}
 		for _, l := range c.bill.Lines {
 			by := weights
 			if values != nil && l.Service.Name == "Customs Duty" {
 				by = values
 			}
+			if slices.Contains(makes, c.bill.only) {
+				by = make([]int64, len(weights))
+				for i, item := range makes {
+					if item == c.bill.only {
+						by[i] = weights[i]
+					}
+				}
+			}
 			amount := l.Amount
 			if c.parts > 1 {
-				even := make([]int64, c.parts)
-				for i := range even {
-					even[i] = 1
-				}
+				even := slices.Repeat([]int64{1}, int(c.parts))
 				amount = allocate(amount, even)[c.part]
 			}
-			if c.bill.only != nil { // all of it is for this one
-				for i := range out {
-					out[i] = append(out[i], Cost{l.Service.Name, &c.bill.Document, amount})
-				}
-				continue
-			}
 			for i, share := range allocate(amount, by) {
-				out[i] = append(out[i], Cost{l.Service.Name, &c.bill.Document, share})
+				if share != 0 || by[i] != 0 {
+					out[i] = append(out[i], Cost{l.Service.Name, &c.bill.Document, share})
+				}
 			}
 		}
 	}
@@ -101,7 +103,7 @@ func (p *poster) receive(o *Order) error {
 		weights[i] = l.Quantity * int64(l.Item.Product.Weight/cent)
 		values[i] = int64(Decimal(l.Quantity) * l.Price / cent)
 	}
-	costs := p.costs(&o.Document, nil, weights, values)
+	costs := p.costs(&o.Document, weights, values, nil)
 	for i, l := range o.Lines {
 		price := Cost{"Purchase Price", &o.Document, Decimal(l.Quantity) * l.Price}
 		p.put(o.Received, l.Item, o.Warehouse, lot{batch: &o.Document, quantity: l.Quantity, costs: append([]Cost{price}, costs[i]...)})
@@ -151,7 +153,7 @@ func (p *poster) arrive(s *Shipment) error {
 		}
 	}
 	delete(p.cargo, s)
-	for i, costs := range p.costs(&s.Document, nil, weights, nil) {
+	for i, costs := range p.costs(&s.Document, weights, nil, nil) {
 		l := loads[i].lot
 		l.costs = append(append([]Cost(nil), l.costs...), costs...)
 		p.put(s.Arrived, loads[i].item, s.To, l)
@@ -174,11 +176,11 @@ func (p *poster) assemble(a *Assembly, line int) error {
 			}
 		}
 	}
-	weights := make([]int64, len(a.Lines))
+	weights, makes := make([]int64, len(a.Lines)), make([]*Item, len(a.Lines))
 	for i, l := range a.Lines {
-		weights[i] = l.Quantity
+		weights[i], makes[i] = l.Quantity, l.Kit.Item
 	}
-	for _, cost := range p.costs(&a.Document, l.Kit.Item, weights, nil)[line] {
+	for _, cost := range p.costs(&a.Document, weights, nil, makes)[line] {
 		made.add(cost)
 	}
 	p.put(a.Date, l.Kit.Item, a.Warehouse, made)

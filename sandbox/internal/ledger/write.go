@@ -30,8 +30,11 @@ func (b *Books) locked(by Author, dates ...Date) bool {
 // save puts a new document into a list or next over an old one. If one of them
 // moves stock or bears on its cost, the company is booked again; if that fails,
 // everything is as before.
-func save[T any](b *Books, c *Company, by Author, list *[]*T, old *T, next T, head func(*T) *Document, moves bool, after func(*T)) (*T, error) {
-	doc := head(&next)
+func save[T any, P interface {
+	*T
+	head() *Document
+}](b *Books, c *Company, by Author, list *[]P, old P, next T, moves bool, after func(P)) (P, error) {
+	doc := P(&next).head()
 	var before T
 	if old == nil {
 		if b.locked(by, doc.Date) {
@@ -54,7 +57,7 @@ func save[T any](b *Books, c *Company, by Author, list *[]*T, old *T, next T, he
 		}(len(*list))
 	} else {
 		before = *old
-		was := head(old)
+		was := old.head()
 		if b.locked(by, doc.Date, was.Date) {
 			return nil, ErrLocked
 		}
@@ -75,7 +78,7 @@ func save[T any](b *Books, c *Company, by Author, list *[]*T, old *T, next T, he
 		return old, nil
 	}
 	if err := c.rebook(); err != nil {
-		if head(&before).ID == 0 {
+		if P(&before).head().ID == 0 {
 			(*list)[len(*list)-1] = nil
 		} else {
 			*old = before
@@ -95,7 +98,7 @@ func (b *Books) SaveOrder(c *Company, by Author, old *Order, next Order) (*Order
 	for _, l := range next.Lines {
 		next.Total += Decimal(l.Quantity) * l.Price
 	}
-	return save(b, c, by, &c.Orders, old, next, func(o *Order) *Document { return &o.Document }, next.Received != 0 || old != nil && old.Received != 0, func(o *Order) {
+	return save(b, c, by, &c.Orders, old, next, next.Received != 0 || old != nil && old.Received != 0, func(o *Order) {
 		o.Payments = b.schedule(o.Term, &o.Document, o.Total, o.anchors(), o.Payments)
 	})
 }
@@ -109,8 +112,10 @@ func (b *Books) SaveBill(c *Company, by Author, old *Bill, next Bill) (*Bill, er
 	}
 	if old == nil {
 		next.Status = "Awaiting Payment"
+	} else if !slices.Equal(next.Documents, old.Documents) {
+		next.only = nil
 	}
-	v, err := save(b, c, by, &c.Bills, old, next, func(v *Bill) *Document { return &v.Document }, c.bear(&next) || old != nil && c.bear(old), func(v *Bill) {
+	v, err := save(b, c, by, &c.Bills, old, next, c.bear(&next) || old != nil && c.bear(old), func(v *Bill) {
 		v.Payments = b.schedule(v.Term, &v.Document, v.Total, v.anchors(), v.Payments)
 	})
 	if err == nil {
@@ -164,7 +169,7 @@ func (b *Books) SaveShipment(c *Company, by Author, old *Shipment, next Shipment
 			l.Received = l.Shipped // arrived uncounted
 		}
 	}
-	return save(b, c, by, &c.Shipments, old, next, func(v *Shipment) *Document { return &v.Document }, next.Date != 0 || old != nil && old.Date != 0, nil)
+	return save(b, c, by, &c.Shipments, old, next, next.Date != 0 || old != nil && old.Date != 0, nil)
 }
 
 // SaveInvoice adds an invoice, or replaces old by next.
@@ -174,13 +179,13 @@ func (b *Books) SaveInvoice(c *Company, by Author, old *Invoice, next Invoice) (
 	for _, l := range next.Lines {
 		next.Total += l.Amount
 	}
-	return save(b, c, by, &c.Invoices, old, next, func(v *Invoice) *Document { return &v.Document }, next.Date != 0 || old != nil && old.Date != 0, nil)
+	return save(b, c, by, &c.Invoices, old, next, next.Date != 0 || old != nil && old.Date != 0, nil)
 }
 
 // SaveAssembly adds an assembly order, or replaces old by next.
 func (b *Books) SaveAssembly(c *Company, by Author, old *Assembly, next Assembly) (*Assembly, error) {
 	next.Type, next.Status = "AssemblyOrder", dated(next.Date)
-	return save(b, c, by, &c.Assemblies, old, next, func(v *Assembly) *Document { return &v.Document }, next.Date != 0 || old != nil && old.Date != 0, nil)
+	return save(b, c, by, &c.Assemblies, old, next, next.Date != 0 || old != nil && old.Date != 0, nil)
 }
 
 // SaveAdjustment adds an adjustment, or replaces old by next.
@@ -190,7 +195,7 @@ func (b *Books) SaveAdjustment(c *Company, by Author, old *Adjustment, next Adju
 	for _, l := range next.Lines {
 		next.Total += l.Amount
 	}
-	return save(b, c, by, &c.Adjustments, old, next, func(v *Adjustment) *Document { return &v.Document }, next.Date != 0 || old != nil && old.Date != 0, nil)
+	return save(b, c, by, &c.Adjustments, old, next, next.Date != 0 || old != nil && old.Date != 0, nil)
 }
 
 func dated(d Date) string {

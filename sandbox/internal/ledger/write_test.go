@@ -163,7 +163,8 @@ func borne(b *Books, c *Company, v *Bill) (sum Decimal) {
 				counts, at = a.Date != 0 && a.Warehouse != nil && len(a.Lines) > 0, a.Date
 			}
 		}
-		if !counts || v.Creator != nil && at < b.closed {
+		// Of what came in before the closing only the bills of then are borne.
+		if !counts || at < b.closed && (v.Date == 0 || v.Date >= b.closed) {
 			continue
 		}
 		for _, l := range v.Lines {
@@ -208,13 +209,12 @@ func TestBooksStayConsistentWhateverIsWritten(t *testing.T) {
 			add()
 		}
 	}
-	// old is a document made before, or nil for a new one.
-	var orders []*Order
-	var bills []*Bill
-	var shipments []*Shipment
-	var invoices []*Invoice
-	var assemblies []*Assembly
-	var adjustments []*Adjustment
+	// Those that may still be changed, and those that are made.
+	orders, bills, shipments := still(b, c.Orders), still(b, c.Bills), still(b, c.Shipments)
+	invoices, assemblies, adjustments := still(b, c.Invoices), still(b, c.Assemblies), still(b, c.Adjustments)
+	if len(orders) == 0 || len(bills) == 0 || len(shipments) == 0 || len(invoices) == 0 || len(assemblies) == 0 {
+		t.Fatal("the seeds have nothing that is open:", len(orders), len(bills), len(shipments), len(invoices), len(assemblies))
+	}
 	outcomes := make(map[string]int)
 	const changes = 200
 	for n := range changes {
@@ -297,15 +297,22 @@ func TestBooksStayConsistentWhateverIsWritten(t *testing.T) {
 			t.Errorf("%d changes were %s: %v", outcomes[o], o, outcomes)
 		}
 	}
-	// What was written can be taken away again: as drafts, nothing moves stock.
+	// What was written can be taken away again: drafts move no stock. Only returns
+	// whose goods have gone on have to stay.
+	var short *Shortage
 	for _, v := range slices.Backward(invoices) {
 		next := *v
 		next.Date = 0
-		if _, err := b.SaveInvoice(c, by(b), v, next); err != nil {
+		if _, err := b.SaveInvoice(c, by(b), v, next); err != nil && !errors.As(err, &short) {
 			t.Fatal(err)
 		}
 	}
 	consistent(t, b, c)
+}
+
+// still returns the seeded documents whose accounts are not closed.
+func still[T interface{ head() *Document }](b *Books, all []T) []T {
+	return slices.DeleteFunc(slices.Clone(all), func(v T) bool { return v.head().Date != 0 && v.head().Date < b.closed })
 }
 
 // write makes a document or changes one of those made before.
