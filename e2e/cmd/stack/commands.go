@@ -75,6 +75,20 @@ type runCmd struct {
 	Port        port          `env:"PORT" default:"8080" help:"Port of 127.0.0.1 on which the gateway listens."`
 	SandboxPort port          `env:"SANDBOX_PORT" default:"9090" help:"Port of the local NeonPanel; when it is taken, a free one."`
 	Timeout     time.Duration `env:"STACK_TIMEOUT" default:"60s" help:"How long the start may take."`
+
+	OTLPEndpoint string `name:"otel-exporter-otlp-endpoint" env:"OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"OpenTelemetry collector to which all parts send traces over OTLP/HTTP, such as http://127.0.0.1:4318; empty is off."`
+}
+
+// environment is what the parts are told beside their places.
+func (c *runCmd) environment() map[string][]string {
+	tracing := "OTEL_EXPORTER_OTLP_ENDPOINT=" + c.OTLPEndpoint
+	return map[string][]string{
+		// So that `make token KIND=passport` is of use: such a token has its
+		// client for an audience and names no issuer.
+		stack.Authz:   {"AUTHZ_ALLOW_MISSING_ISSUER=true", "AUTHZ_CLIENT_IDS=neonpanel-sandbox", tracing},
+		stack.Backend: {tracing},
+		"envoyconf":   {tracing},
+	}
 }
 
 func (c *runCmd) Run(ctx context.Context) error {
@@ -91,11 +105,7 @@ func (c *runCmd) Run(ctx context.Context) error {
 		SandboxPort: int(c.SandboxPort),
 		Logs:        filepath.Join(dir, "logs"),
 		State:       filepath.Join(dir, "state.json"),
-		Env: map[string][]string{
-			// So that `make token KIND=passport` is of use: such a token has its
-			// client for an audience and names no issuer.
-			stack.Authz: {"AUTHZ_ALLOW_MISSING_ISSUER=true", "AUTHZ_CLIENT_IDS=neonpanel-sandbox"},
-		},
+		Env:         c.environment(),
 		Progress: func(format string, args ...any) {
 			fmt.Fprintf(os.Stderr, format+"\n", args...)
 		},

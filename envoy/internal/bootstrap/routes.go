@@ -151,6 +151,9 @@ func (b *builder) proxy(e endpoint) *routev3.Route {
 		Action:                 &routev3.Route_Route{Route: action},
 		RequestHeadersToRemove: e.drop,
 	}
+	if b.Tracing != nil && e.name == health.name {
+		route.Tracing = untraced()
+	}
 	if e.public {
 		route.TypedPerFilterConfig = b.withoutAuthz()
 		route.RequestHeadersToRemove = append([]string{"authorization"}, e.drop...)

@@ -5,6 +5,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -50,6 +51,12 @@ func (b *builder) tracing() *hcmv3.HttpConnectionManager_Tracing {
 			})},
 		},
 	}
+}
+
+// untraced is for what probes ask all day.
+func untraced() *routev3.Tracing {
+	none := &typev3.FractionalPercent{}
+	return &routev3.Tracing{ClientSampling: none, RandomSampling: none, OverallSampling: none}
 }
 
 // verdictTag takes what authz said; both values come from closed lists.

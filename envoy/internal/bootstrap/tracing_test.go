@@ -111,6 +111,10 @@ func TestEdgeTellsItsUpstreamsOfTheTraceAndTheCollectorNothingSecret(t *testing.
 	if server = c.next(t, "POST mcp"); attribute(server, "authz.decision") != "deny" || attribute(server, "authz.reason") != "test_reason" {
 		t.Errorf("%v", server)
 	}
+	// Probes are not traced.
+	if a := e.do(t, call{method: "GET", target: "/health"}); !strings.HasSuffix(a.seen("traceparent"), "-00") {
+		t.Errorf("/health: traceparent %q", a.seen("traceparent"))
+	}
 	for _, secret := range []string{"secret", "user-1", "client-1", "Bearer", "good", "/mcp?"} {
 		if strings.Contains(c.raw.String(), secret) {
 			t.Errorf("the collector is told %q", secret)

@@ -245,7 +245,8 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 		"token in spans": {"trace-discreet", traced(func(tracing *hcmv3.HttpConnectionManager_Tracing) {
 			tracing.CustomTags = append(tracing.CustomTags, &tracingv3.CustomTag{Tag: "x", Type: &tracingv3.CustomTag_RequestHeader{RequestHeader: &tracingv3.CustomTag_Header{Name: "authorization"}}})
 		})},
-		"path in the names of spans": {"trace-discreet", traced(func(tracing *hcmv3.HttpConnectionManager_Tracing) { tracing.Operation = "%REQ(:PATH)%" })},
+		"path in the names of spans":  {"trace-discreet", traced(func(tracing *hcmv3.HttpConnectionManager_Tracing) { tracing.Operation = "%REQ(:PATH)%" })},
+		"a route's own tags in spans": {"trace-discreet", route("mcp", func(r *routev3.Route) { r.Tracing = &routev3.Tracing{Operation: "%REQ(authorization)%"} })},
 		"remote upstream as a collector": {"upstreams-local", func(t *testing.T, b *bootstrapv3.Bootstrap) {
 			traced(func(tracing *hcmv3.HttpConnectionManager_Tracing) {
 				edit(t, tracing.GetProvider().GetTypedConfig(), &tracev3.OpenTelemetryConfig{}, func(c *tracev3.OpenTelemetryConfig) {

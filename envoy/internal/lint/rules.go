@@ -441,6 +441,11 @@ func traceDiscreet(r *reader, report report) {
 				report(e.where, "early_header_mutation_extensions must remove %s", name)
 			}
 		}
+		e.routes(func(where string, route *routev3.Route, _ bool) {
+			if t := route.GetTracing(); len(t.GetCustomTags()) > 0 || t.GetOperation() != "" || t.GetUpstreamOperation() != "" {
+				report(where, "tracing: leave the tags and names of spans to the listener")
+			}
+		})
 		tracing := e.GetTracing()
 		if tracing == nil {
 			continue
