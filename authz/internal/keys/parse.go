@@ -3,6 +3,7 @@ package keys
 import (
 	"crypto"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +23,9 @@ const (
 	maxRSABits = 8192
 )
 
-// Thumbprint is the SHA-256 JWK thumbprint of a key (RFC 7638).
+// Thumbprint is the SHA-256 JWK thumbprint of a key (RFC 7638), and of a key that
+// is restricted to an algorithm, a hash of both: restricted to another one it is
+// another key, and a verdict that rests on it ends.
 type Thumbprint [32]byte
 
 // Key is one public key of the issuer.
@@ -139,5 +142,8 @@ func parseKey(data []byte, algorithms []string) (*Key, error) {
 		return nil, err
 	}
 	copy(key.Print[:], print)
+	if key.Algorithm != "" {
+		key.Print = sha256.Sum256(append(print, key.Algorithm...))
+	}
 	return key, nil
 }

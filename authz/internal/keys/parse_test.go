@@ -128,9 +128,13 @@ func TestThumbprint(t *testing.T) {
 	t.Parallel()
 	// The example of RFC 7638 §3.1.
 	const n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
-	usable, _, err := keys.Parse([]byte(`{"keys":[{"kty":"RSA","alg":"RS256","e":"AQAB","kid":"2011-04-29","n":"`+n+`"}]}`), jws.Algorithms())
-	if err != nil {
-		t.Fatal(err)
+	usable, _, err := keys.Parse([]byte(`{"keys":[{"kty":"RSA","e":"AQAB","kid":"2011-04-29","n":"`+n+`"},`+
+		`{"kty":"RSA","alg":"RS256","e":"AQAB","kid":"2011-04-29","n":"`+n+`"},{"kty":"RSA","alg":"PS256","e":"AQAB","kid":"2011-04-29","n":"`+n+`"}]}`), jws.Algorithms())
+	if err != nil || len(usable) != 3 {
+		t.Fatal(usable, err)
+	}
+	if usable[0].Print == usable[1].Print || usable[1].Print == usable[2].Print {
+		t.Error("one key under two restrictions has one thumbprint")
 	}
 	if got := base64.RawURLEncoding.EncodeToString(usable[0].Print[:]); got != "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs" {
 		t.Error(got)

@@ -354,15 +354,27 @@ func TestDenyFileStopsACachedToken(t *testing.T) {
 // same for a key that is removed.
 func TestCachedTokenEndsWithItsKey(t *testing.T) {
 	t.Parallel()
-	for how, next := range map[string][]*issuertest.Signer{
-		"replaced under the same kid": {issuertest.NewSigner("RS256", "one", 2)},
-		"removed":                     {issuertest.NewSigner("RS256", "two", 2)},
+	two := issuertest.NewSigner("RS256", "two", 2)
+	with := func(changes map[string]any) string {
+		jwk := signer.JWK()
+		maps.Copy(jwk, changes)
+		return issuertest.Encode(map[string]any{"keys": []any{jwk, two.JWK()}})
+	}
+	for how, next := range map[string]struct {
+		document string
+		good     *issuertest.Signer
+	}{
+		"replaced under the same kid": {issuertest.JWKS(issuertest.NewSigner("RS256", "one", 2)), issuertest.NewSigner("RS256", "one", 2)},
+		"removed":                     {issuertest.JWKS(two), two},
+		"for encryption from now on":  {with(map[string]any{"use": "enc"}), two},
+		"not to verify from now on":   {with(map[string]any{"key_ops": []string{"sign"}}), two},
+		"for another algorithm":       {with(map[string]any{"alg": "PS256"}), two},
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			issuer := issuertest.Start(t)
 			serveKeys(issuer, signer)
-			g := start(t, issuer.Issuer, func(s *config.Settings) { s.KeysRefresh = "100ms" })
+			g := start(t, issuer.Issuer, func(s *config.Settings) { s.KeysRefresh, s.Algorithms = "100ms", "RS256,PS256" })
 			g.await(t)
 			raw := signer.Sign(claims(issuer.Issuer, nil))
 			for range 3 {
@@ -370,9 +382,9 @@ func TestCachedTokenEndsWithItsKey(t *testing.T) {
 					t.Fatalf("%+v", v)
 				}
 			}
-			serveKeys(issuer, next...)
+			issuer.Serve(issuertest.PathJWKS, issuertest.JSON(next.document))
 			eventually(t, "the cached token is refused", func() bool { return g.bearer(t, raw).status == 401 })
-			if v := g.bearer(t, next[0].Sign(claims(issuer.Issuer, nil))); v.status != 0 {
+			if v := g.bearer(t, next.good.Sign(claims(issuer.Issuer, nil))); v.status != 0 {
 				t.Errorf("the new key: %+v", v)
 			}
 		})
