@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -798,4 +799,59 @@ func TestAnonymousDiscoveryOpensNoResources(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What rests on an operation goes with it and comes back with it: composite
+// tools, resource templates, prompts and the words about them.
+func TestInsightsFollowTheLiveDocument(t *testing.T) {
+	t.Parallel()
+	document := read(t, "mcpbackend/internal/openapi/neonpanel.yaml")
+	shrunk := strings.NewReplacer("/api/v1/revenue-and-cogs:", "/api/v1/revenue:", "/bills/{billId}:", "/notes/{billId}:").Replace(document)
+	if len(shrunk) > len(document)-5 {
+		t.Fatal("the document has no such operations: this test proves nothing")
+	}
+	origin := &published{status: http.StatusOK, document: document}
+	server := httptest.NewServer(origin)
+	defer server.Close()
+	g := ownGateway(t, stack.Options{Env: map[string][]string{
+		stack.Backend: {"MCPBACKEND_OPENAPI_URL=" + server.URL + "/api/v1/openapi", "MCPBACKEND_OPENAPI_REFRESH=1s"},
+	}})
+	token := g.token(t, sellerOne)
+	all := map[string][]string{ // what is in each answer, while the operations are there
+		"tools/list":               {`"name":"company_overview"`, `"name":"profit_summary"`, `"name":"fetch"`},
+		"resources/templates/list": {"/bills/{bill}"},
+		"prompts/list":             {`"name":"month_end_review"`, `"name":"bill_intake"`},
+		"server/discover":          {"company_overview"},
+	}
+	const stays = `"name":"inventory_health"`
+	shows := func(want bool) string {
+		for method, parts := range all {
+			r := g.rpc(t, modern, token, method, "", nil)
+			for _, part := range parts {
+				if r.Status != http.StatusOK || strings.Contains(r.Body, part) != want {
+					return fmt.Sprintf("%s: %s is there: %v (%d)", method, part, !want, r.Status)
+				}
+			}
+			if method == "tools/list" && !strings.Contains(r.Body, stays) {
+				return stays + " is gone"
+			}
+		}
+		return ""
+	}
+	eventually(t, 30*time.Second, func() string { return shows(true) })
+	origin.put(http.StatusOK, shrunk)
+	eventually(t, 30*time.Second, func() string { return shows(false) })
+	for _, tool := range []string{"profit_summary", "company_overview", "fetch"} {
+		if r := g.plainCall(t, token, tool, nil); r.Status == http.StatusOK {
+			t.Errorf("%s is called: %s", tool, r.Body)
+		}
+	}
+	if r := g.plainCall(t, token, "search", map[string]any{"query": "lamp"}); r.Status != http.StatusOK {
+		t.Errorf("search: %d %s", r.Status, r.Body)
+	}
+	if r := g.rpc(t, modern, token, "prompts/get", "month_end_review", map[string]any{"name": "month_end_review"}); r.Error.Code != -32602 {
+		t.Errorf("month_end_review: %s", r.Body)
+	}
+	origin.put(http.StatusOK, document)
+	eventually(t, 30*time.Second, func() string { return shows(true) })
 }

@@ -167,12 +167,20 @@ func (l *library) complete(ctx context.Context, req *mcp.CompleteRequest) (resul
 	return result, err
 }
 
-// middleware leaves out what rests on tools that are switched off, and puts the
-// caller's companies into the list of resources.
+// middleware leaves out what rests on tools that are switched off, now that they
+// may have changed, and puts the caller's companies into the list of resources.
 func (l *library) middleware(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
 		result, err := next(ctx, method, req)
 		switch out := result.(type) {
+		case *mcp.InitializeResult:
+			if err == nil {
+				out.Instructions = instruct(l.tools)
+			}
+		case *mcp.DiscoverResult:
+			if err == nil {
+				out.Instructions = instruct(l.tools)
+			}
 		case *mcp.ListResourcesResult:
 			if err != nil || method != resourcesList {
 				return result, err
