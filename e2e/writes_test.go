@@ -131,6 +131,12 @@ func TestEveryDocumentIsCreatedReadAndChanged(t *testing.T) {
 			if r := g.call(t, modern, token, doc.family+"_update", map[string]any{"companyUuid": company, doc.id: created.ID, "ref_number": "x"}); !r.IsError || !strings.Contains(r.text(), "ref_number") {
 				t.Errorf("a reference number was changed: %s", r.text())
 			}
+			if r := g.call(t, modern, token, doc.family+"_update", map[string]any{"companyUuid": company, doc.id: created.ID, "clear": []string{"name"}}); r.IsError {
+				t.Fatal(r.text())
+			}
+			if got := object(t, string(g.api(t, token, at))); got["name"] != nil && got["name"] != "" || got["ref_number"] != ref {
+				t.Errorf("a name that was emptied is %v", got["name"])
+			}
 			two := g.token(t, sellerTwo)
 			if r := g.call(t, modern, two, doc.family+"_update", map[string]any{"companyUuid": company, doc.id: created.ID, "name": "mine now"}); !r.IsError {
 				t.Errorf("another seller changed it: %s", r.text())

@@ -1,6 +1,7 @@
 package catalogue
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -88,7 +89,30 @@ func (h *hint) inherit(common map[string]argumentHint) {
 const (
 	RepeatArgument = "repeat"
 	DryRunArgument = "dry_run"
+	// ClearArgument names fields to empty, of tools that change what is there.
+	ClearArgument = "clear"
 )
+
+// clearable are the arguments that the API takes null for, to empty a field.
+// Models send null for what they leave alone, so null itself is not offered.
+func clearable(method string, parameters []Parameter) []Parameter {
+	if method != "PUT" && method != "PATCH" {
+		return nil
+	}
+	var names []json.RawMessage
+	for i := range parameters {
+		if p := &parameters[i]; p.In == InBody && p.Schema.Nullable && !p.Required && !p.Hidden {
+			p.Schema.Nullable = false
+			names = append(names, quote(p.Argument))
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	return []Parameter{{Argument: ClearArgument, Name: ClearArgument, In: InGateway, Schema: &Schema{
+		Type: "array", Description: "Fields to empty; null leaves a field as it is", Items: &Schema{Type: "string", Enum: names},
+	}}}
+}
 
 func gatewayArguments() []Parameter {
 	return []Parameter{

@@ -146,7 +146,7 @@ func (d *tree) makeTool(path, method string, item, operation *yaml.Node, common 
 		return Tool{}, nil, err
 	}
 	if !t.ReadOnly {
-		for _, p := range gatewayArguments() {
+		for _, p := range slices.Concat(clearable(method, parameters), gatewayArguments()) {
 			if slices.ContainsFunc(parameters, func(own Parameter) bool { return own.Argument == p.Argument }) {
 				return Tool{}, nil, fmt.Errorf("it has an argument %q of its own; give it another name in the overlay", p.Argument)
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
@@ -18,11 +19,18 @@ func buildRequest(t *catalogue.Tool, given values) (neonpanel.Request, []string)
 	operation := &t.Operation
 	r := neonpanel.Request{Operation: operation.ID, Method: operation.Method, Path: operation.Path}
 	body := writer{}
+	cleared := clears(t, given)
 	for i, raw := range given {
+		p := &operation.Parameters[i]
+		if p.In == catalogue.InBody && slices.Contains(cleared, p.Argument) {
+			if raw != nil {
+				return r, []string{p.Argument + " is both given and to be emptied; do one of them"}
+			}
+			raw = json.RawMessage("null")
+		}
 		if raw == nil {
 			continue
 		}
-		p := &operation.Parameters[i]
 		switch p.In {
 		case catalogue.InPath:
 			if r.PathArguments == nil {

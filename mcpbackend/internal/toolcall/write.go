@@ -162,7 +162,7 @@ func question(t *catalogue.Tool, given values) string {
 	fmt.Fprintf(&b, "%s in NeonPanel?", t.Title)
 	for i, raw := range given {
 		p := &t.Operation.Parameters[i]
-		if raw == nil || p.Hidden || p.In == catalogue.InGateway {
+		if raw == nil || p.Hidden || p.In == catalogue.InGateway && p.Argument != catalogue.ClearArgument {
 			continue
 		}
 		const longest = 200
@@ -190,9 +190,20 @@ func flag(t *catalogue.Tool, given values, argument string) bool {
 	return false
 }
 
+// clears are the arguments whose fields are to be emptied.
+func clears(t *catalogue.Tool, given values) (names []string) {
+	for i := range t.Operation.Parameters {
+		if p := &t.Operation.Parameters[i]; p.In == catalogue.InGateway && p.Argument == catalogue.ClearArgument && given[i] != nil {
+			// It was checked before.
+			_ = json.Unmarshal(given[i], &names)
+		}
+	}
+	return names
+}
+
 // nothingToChange finds a change that changes nothing.
 func nothingToChange(t *catalogue.Tool, given values) string {
-	if t.Operation.Method != http.MethodPut && t.Operation.Method != http.MethodPatch {
+	if t.Operation.Method != http.MethodPut && t.Operation.Method != http.MethodPatch || len(clears(t, given)) > 0 {
 		return ""
 	}
 	var names []string

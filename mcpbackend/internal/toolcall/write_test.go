@@ -395,6 +395,43 @@ func TestAnUpdateMustChangeSomething(t *testing.T) {
 	}
 }
 
+func TestAFieldIsEmptiedOnPurposeOnly(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ arguments, body, fault string }{
+		"null leaves it":     {`"name":null,"tracking_number":"1Z","items":null`, `{"tracking_number":"1Z"}`, ""},
+		"one":                {`"clear":["tracking_number"]`, `{"tracking_number":null}`, ""},
+		"not as a list":      {`"clear":"tracking_number"`, `{"tracking_number":null}`, ""},
+		"beside a change":    {`"name":"x","clear":["date_shipment_arrived"]`, `{"name":"x","date_shipment_arrived":null}`, ""},
+		"the empty list":     {`"clear":[]`, "", "at least one of"},
+		"both":               {`"name":"x","clear":["name"]`, "", "name is both given and to be emptied"},
+		"not a field":        {`"clear":["ref_number"]`, "", "clear[0] must be one of"},
+		"lines are replaced": {`"clear":["items"]`, "", "clear[0] must be one of"},
+		"all lines":          {`"items":[]`, `{"items":[]}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var body string
+			s := newStage(t, func(w http.ResponseWriter, r *http.Request) {
+				raw, _ := io.ReadAll(r.Body)
+				body = string(raw)
+				answer(200, "application/json", `{"id":1}`)(w, r)
+			})
+			r := s.call(t, "shipments_update", `{"companyUuid":"ab12","shipmentId":3,`+test.arguments+`}`)
+			if (r.Failure != nil) != (test.fault != "") || body != test.body || !strings.Contains(r.Text, test.fault) {
+				t.Errorf("sent %s: %s", body, r.Text)
+			}
+		})
+	}
+	for _, tool := range writing(t) {
+		if tool.Operation.Method != http.MethodPut && strings.Contains(string(tool.InputSchema), `"clear"`) {
+			t.Errorf("%s has fields to clear", tool.Name)
+		}
+		if strings.Contains(string(tool.InputSchema), `"null"`) && tool.Operation.Method == http.MethodPut && !strings.Contains(string(tool.InputSchema), `"inventory_id":{"type":["integer","null"]`) {
+			t.Errorf("%s offers null: %s", tool.Name, tool.InputSchema)
+		}
+	}
+}
+
 func TestEveryFaultOfALineIsNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, nil)
