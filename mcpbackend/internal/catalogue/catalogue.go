@@ -124,10 +124,11 @@ func Read(document, overlay []byte) (_ *Source, err error) {
 		return nil, err
 	}
 	s.common = described.Tools.Arguments
-	s.tree = &tree{clone(s.root.Content[0])}
-	if s.missing, err = described.apply(s.tree.top); err != nil {
+	top := clone(s.root.Content[0])
+	if s.missing, err = described.apply(top); err != nil {
 		return nil, err
 	}
+	s.tree = newTree(top)
 	return s, nil
 }
 

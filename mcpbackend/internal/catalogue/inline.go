@@ -23,7 +23,12 @@ const (
 // inline copies a schema without references. It reads those of OpenAPI 3.0 and
 // of 3.1; nil is a schema that accepts anything.
 func (d *tree) inline(node *yaml.Node) (*Schema, error) {
-	return (&inliner{tree: d, left: maxSchemas}).schema(node, maxDepth)
+	in := &inliner{tree: d, left: maxSchemas}
+	if d.left != nil {
+		in.left = min(in.left, *d.left)
+		defer func(before int) { *d.left -= before - in.left }(in.left)
+	}
+	return in.schema(node, maxDepth)
 }
 
 type inliner struct {
@@ -35,7 +40,9 @@ func (in *inliner) schema(node *yaml.Node, depth int) (*Schema, error) {
 	if node == nil || depth == 0 {
 		return &Schema{}, nil
 	}
-	if in.left--; in.left < 0 {
+	// Long lists count too: a schema may be referred to very often.
+	in.left -= 1 + (len(node.Content)+length(node, "enum")+length(node, "required")+length(node, "type"))/40
+	if in.left < 0 {
 		return nil, fmt.Errorf("its schema has more than %d parts", maxSchemas)
 	}
 	if target := reference(node); target != "" {
@@ -225,6 +232,8 @@ func bounds(node *yaml.Node, name, exclusiveName string) (inclusive, exclusive *
 	}
 	return inclusive, exclusive
 }
+
+func length(node *yaml.Node, name string) int { return len(elements(member(node, name))) }
 
 func number(node *yaml.Node) *float64 {
 	if node == nil || node.ShortTag() != "!!int" && node.ShortTag() != "!!float" {

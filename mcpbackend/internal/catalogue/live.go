@@ -18,6 +18,9 @@ const (
 	MaxLiveBytes = 2 << 20
 	// maxLiveParts bounds what parsing it may cost: about two nodes for each.
 	maxLiveParts = 150_000
+	// maxLiveSchemas is how many parts the schemas that are looked at may have,
+	// references followed, and maxLiveMembers how many parts a body.
+	maxLiveSchemas, maxLiveMembers = 50_000, 5000
 	// maxOptions is the longest enum that a live document may bring.
 	maxOptions = 50
 )
@@ -48,7 +51,9 @@ func readLive(document []byte) (*tree, error) {
 	if member(top, "components") == nil && refersToComponents {
 		return nil, errors.New("the OpenAPI document refers to components, of which it has none: it was cut off, perhaps")
 	}
-	return &tree{top}, nil
+	d, left := newTree(top), maxLiveSchemas
+	d.left = &left
+	return d, nil
 }
 
 // adopt is the document changed to what the API's own one of the moment says, as
@@ -115,7 +120,7 @@ func (d *tree) adopt(live *tree, common map[string]argumentHint) (_ *tree, findi
 	}
 	top := without(d.top, "paths")
 	top.Content = append(top.Content, scalar("paths"), kept)
-	return &tree{top}, findings
+	return newTree(top), findings
 }
 
 // liveOperation is an operation of a live document.
@@ -185,11 +190,13 @@ func (d *tree) adoptOperation(item, operation *yaml.Node, path string, live *tre
 		switch {
 		case !ok, a.Hidden, a.Names != "": // not mentioned, or the gateway's own
 			return nil
-		case their.err != nil:
-			find("the live document's argument %s of %s cannot be read: %v", name, id, their.err)
+		}
+		taken, err := live.inline(their.node)
+		if err != nil {
+			find("the live document's argument %s of %s cannot be read: %v", name, id, err)
 			return nil
 		}
-		result := adoptSchema(schema, their.schema)
+		result := adoptSchema(schema, taken)
 		if in == InPath && result.Type != "string" && result.Type != "integer" {
 			return nil
 		}
@@ -259,9 +266,8 @@ func (d *tree) adoptBody(operation *yaml.Node, h *hint, adopted func(string, *Sc
 
 // liveArgument is what a live document says of an argument.
 type liveArgument struct {
-	schema   *Schema
+	node     *yaml.Node // its schema
 	required bool
-	err      error
 }
 
 // arguments are those of an operation by [argumentKey], wherever they go. Those
@@ -269,9 +275,8 @@ type liveArgument struct {
 func (d *tree) arguments(o liveOperation, path string) map[string]liveArgument {
 	all := map[string]liveArgument{}
 	body := d.follow(member(o.operation, "requestBody"))
-	for name, p := range d.bodyMembers(jsonBody(body), maxDepth) {
-		all[argumentKey(name)] = p
-	}
+	left := maxLiveMembers
+	d.bodyMembers(jsonBody(body), maxDepth, &left, true, all)
 	ours := strings.Split(strings.TrimSuffix(path, "/"), "/")
 	segments := strings.Split(strings.TrimSuffix(o.path, "/"), "/")
 	for _, node := range slices.Concat(elements(member(o.item, "parameters")), elements(member(o.operation, "parameters"))) {
@@ -295,36 +300,36 @@ func (d *tree) arguments(o liveOperation, path string) map[string]liveArgument {
 		default:
 			continue
 		}
-		schema, err := d.inline(p.schema)
 		// A path cannot do without.
-		all[argumentKey(name)] = liveArgument{schema, p.required && p.in != "path", err}
+		all[argumentKey(name)] = liveArgument{p.schema, p.required && p.in != "path"}
 	}
 	return all
 }
 
-// bodyMembers are the members of a JSON body, in whatever parts it is written.
-// Of alternatives it has the members of all, and none must be given.
-func (d *tree) bodyMembers(node *yaml.Node, depth int) map[string]liveArgument {
-	all := map[string]liveArgument{}
-	if node = d.follow(node); node == nil || depth == 0 {
-		return all
+// bodyMembers collects the members of a JSON body, in whatever parts it is
+// written. Of alternatives it has the members of all, and none must be given.
+func (d *tree) bodyMembers(node *yaml.Node, depth int, left *int, certain bool, into map[string]liveArgument) {
+	node = d.follow(node)
+	if *left -= 1 + length(node, "required"); node == nil || depth == 0 || *left < 0 {
+		return
 	}
-	required := words(member(node, "required"))
+	required := map[string]bool{}
+	for _, name := range words(member(node, "required")) {
+		required[name] = certain
+	}
 	for name, property := range members(member(node, "properties")) {
-		schema, err := d.inline(property)
-		all[name] = liveArgument{schema, slices.Contains(required, name), err}
+		if *left--; *left < 0 {
+			return
+		}
+		if _, taken := into[argumentKey(name)]; !taken {
+			into[argumentKey(name)] = liveArgument{property, required[name]}
+		}
 	}
 	for _, keyword := range []string{"allOf", "anyOf", "oneOf"} {
 		for _, part := range elements(member(node, keyword)) {
-			for name, p := range d.bodyMembers(part, depth-1) {
-				if _, taken := all[name]; !taken {
-					p.required = p.required && keyword == "allOf"
-					all[name] = p
-				}
-			}
+			d.bodyMembers(part, depth-1, left, certain && keyword == "allOf", into)
 		}
 	}
-	return all
 }
 
 // argumentKey is a name as it is compared: PHP's brackets are not part of it.
@@ -544,14 +549,14 @@ func (d *tree) published() *yaml.Node {
 	}
 	top := without(d.top, "paths", "components", extension)
 	top.Content = append(top.Content, scalar("paths"), paths)
-	taken := map[string]bool{}
+	taken := map[component]bool{}
 	d.refersTo(top, taken)
 	kinds := &yaml.Node{Kind: yaml.MappingNode}
 	for kind, all := range members(member(d.top, "components")) {
 		kept := &yaml.Node{Kind: yaml.MappingNode}
 		for i := 0; i+1 < len(all.Content); i += 2 {
 			// Security requirements name their schemes without a reference.
-			if kind == "securitySchemes" || taken[components+kind+"/"+all.Content[i].Value] {
+			if kind == "securitySchemes" || taken[component{kind, all.Content[i].Value}] {
 				kept.Content = append(kept.Content, all.Content[i], all.Content[i+1])
 			}
 		}
@@ -565,15 +570,12 @@ func (d *tree) published() *yaml.Node {
 	return &yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{top}}
 }
 
-// refersTo collects what a node refers to, directly or not.
-func (d *tree) refersTo(node *yaml.Node, taken map[string]bool) {
-	if to := reference(node); to != "" {
-		key := unescape(to)
-		if !taken[key] {
-			taken[key] = true
-			if target := resolve(d.top, to); target != nil {
-				d.refersTo(target, taken)
-			}
+// refersTo collects the components that a node refers to, directly or not.
+func (d *tree) refersTo(node *yaml.Node, taken map[component]bool) {
+	if key, ok := componentOf(reference(node)); ok && !taken[key] {
+		taken[key] = true
+		if target := d.components[key]; target != nil {
+			d.refersTo(target, taken)
 		}
 	}
 	for _, child := range node.Content {

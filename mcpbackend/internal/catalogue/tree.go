@@ -44,11 +44,11 @@ func readTree(document []byte) (root *yaml.Node, changed bool, err error) {
 	if paths := member(top, "paths"); paths == nil || paths.Kind != yaml.MappingNode {
 		return nil, false, errors.New("the OpenAPI document has no paths")
 	}
-	changed, err = cleanReferences(top, top, 0)
+	changed, err = newTree(top).cleanReferences(top, 0)
 	return root, changed, err
 }
 
-func cleanReferences(top, node *yaml.Node, depth int) (changed bool, err error) {
+func (d *tree) cleanReferences(node *yaml.Node, depth int) (changed bool, err error) {
 	const deepest = 200
 	if depth > deepest {
 		return false, errors.New("the OpenAPI document is nested too deeply")
@@ -69,7 +69,7 @@ func cleanReferences(top, node *yaml.Node, depth int) (changed bool, err error) 
 			}
 			seen[key.Value] = struct{}{}
 			// A property may be called $ref; then its value is a schema.
-			if key.Value == "$ref" && value.Kind == yaml.ScalarNode && !leadsSomewhere(top, value.Value) {
+			if key.Value == "$ref" && value.Kind == yaml.ScalarNode && !d.leadsSomewhere(value.Value) {
 				node.Content = append(node.Content[:i:i], node.Content[i+2:]...)
 				changed = true
 				i -= 2
@@ -77,7 +77,7 @@ func cleanReferences(top, node *yaml.Node, depth int) (changed bool, err error) 
 		}
 	}
 	for _, child := range node.Content {
-		below, err := cleanReferences(top, child, depth+1)
+		below, err := d.cleanReferences(child, depth+1)
 		if err != nil {
 			return false, err
 		}
@@ -87,12 +87,9 @@ func cleanReferences(top, node *yaml.Node, depth int) (changed bool, err error) 
 }
 
 // leadsSomewhere follows a chain of references to a value.
-func leadsSomewhere(top *yaml.Node, to string) bool {
+func (d *tree) leadsSomewhere(to string) bool {
 	for range longestChain {
-		if !strings.HasPrefix(to, components) || strings.Count(to, "/") != 3 {
-			return false
-		}
-		target := resolve(top, to)
+		target := d.resolve(to)
 		if target == nil {
 			return false
 		}
@@ -107,24 +104,46 @@ func leadsSomewhere(top *yaml.Node, to string) bool {
 // property may be called $ref; then its value is a schema.
 func reference(node *yaml.Node) string { return word(node, "$ref") }
 
-// resolve finds what a reference within the document points at.
-func resolve(top *yaml.Node, reference string) *yaml.Node {
-	target := top
-	for name := range strings.SplitSeq(strings.TrimPrefix(reference, "#/"), "/") {
-		if target = member(target, unescape(name)); target == nil {
-			return nil
-		}
-	}
-	return target
-}
-
 // unescape reads one part of a JSON Pointer (RFC 6901 §4).
 func unescape(name string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(name, "~1", "/"), "~0", "~")
 }
 
 // tree is a document that [readTree] has made safe to walk.
-type tree struct{ top *yaml.Node }
+type tree struct {
+	top *yaml.Node
+	// components are all of them, by kind and name.
+	components map[component]*yaml.Node
+	// left, when set, is how many parts all schemas together may still have.
+	left *int
+}
+
+type component struct{ kind, name string }
+
+func newTree(top *yaml.Node) *tree {
+	d := &tree{top: top, components: map[component]*yaml.Node{}}
+	for kind, all := range members(member(top, "components")) {
+		for name, value := range members(all) {
+			d.components[component{kind, name}] = value
+		}
+	}
+	return d
+}
+
+// resolve finds the component that a reference points at, or nil.
+func (d *tree) resolve(reference string) *yaml.Node {
+	key, ok := componentOf(reference)
+	if !ok {
+		return nil
+	}
+	return d.components[key]
+}
+
+func componentOf(reference string) (component, bool) {
+	rest, within := strings.CutPrefix(reference, components)
+	kind, name, named := strings.Cut(rest, "/")
+	return component{unescape(kind), unescape(name)}, within && named && !strings.Contains(name, "/")
+}
 
 // follow is the value that a node is or refers to; nil if there is none.
 func (d *tree) follow(node *yaml.Node) *yaml.Node {
@@ -133,7 +152,7 @@ func (d *tree) follow(node *yaml.Node) *yaml.Node {
 		if to == "" {
 			return node
 		}
-		if node = resolve(d.top, to); node == nil {
+		if node = d.resolve(to); node == nil {
 			return nil
 		}
 	}
