@@ -45,12 +45,12 @@ func newSite(t *testing.T, sans ...string) *site {
 
 // connect shakes hands and says what the server thinks of it, and
 // whom the client met.
-func (s *site) connect(t *testing.T, client *tls.Config) (served error, peer *x509.Certificate) {
+func (s *site) connect(t *testing.T, client *tls.Config) (peer *x509.Certificate, served error) {
 	t.Helper()
 	return s.connectTo(t, mtls.Named, client)
 }
 
-func (s *site) connectTo(t *testing.T, who mtls.Peers, client *tls.Config) (served error, peer *x509.Certificate) {
+func (s *site) connectTo(t *testing.T, who mtls.Peers, client *tls.Config) (peer *x509.Certificate, served error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *site) connectTo(t *testing.T, who mtls.Peers, client *tls.Config) (serv
 	if certs := c.ConnectionState().PeerCertificates; len(certs) > 0 {
 		peer = certs[0]
 	}
-	return served, peer
+	return peer, served
 }
 
 func TestOnlyPeersWithAGoodCertificateAreLetIn(t *testing.T) {
@@ -125,21 +125,21 @@ func TestOnlyPeersWithAGoodCertificateAreLetIn(t *testing.T) {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			config := c.config.Clone()
 			config.MinVersion, config.MaxVersion = version, version
-			if err, _ := c.site.connect(t, config); (err == nil) != c.ok {
+			if _, err := c.site.connect(t, config); (err == nil) != c.ok {
 				t.Errorf("%s, %s: %v", name, tls.VersionName(version), err)
 			}
 		}
 	}
 	scraper := named.ca.Client(t, serverName, named.ca.Issue(t, []string{"prometheus.internal"}))
-	if err, _ := named.connectTo(t, mtls.Certified, scraper); err != nil {
+	if _, err := named.connectTo(t, mtls.Certified, scraper); err != nil {
 		t.Errorf("a peer of another name, where names do not matter: %v", err)
 	}
-	if err, _ := named.connectTo(t, mtls.Certified, named.ca.Client(t, serverName, other.Issue(t, []string{"envoy.internal"}))); err == nil {
+	if _, err := named.connectTo(t, mtls.Certified, named.ca.Client(t, serverName, other.Issue(t, []string{"envoy.internal"}))); err == nil {
 		t.Error("where names do not matter, another authority does not either")
 	}
 	old := plain.ca.Client(t, serverName, plain.ca.Issue(t, nil))
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
-	if err, _ := plain.connect(t, old); err == nil {
+	if _, err := plain.connect(t, old); err == nil {
 		t.Error("TLS 1.1 was taken")
 	}
 }
@@ -148,19 +148,19 @@ func TestNewFilesTakeEffectWithoutARestart(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	first := s.ca.Client(t, serverName, s.ca.Issue(t, nil))
-	if err, _ := s.connect(t, first); err != nil {
+	if _, err := s.connect(t, first); err != nil {
 		t.Fatal(err)
 	}
 	// All three at once: afterwards the old authority's peers are strangers.
 	next := mtlstest.New(t)
 	certificate := next.Issue(t, []string{serverName}, func(c *x509.Certificate) { c.NotBefore, c.NotAfter = time.Now(), time.Now().Add(90*time.Minute) })
 	mtlstest.Write(t, s.dir, certificate, next.PEM)
-	if err, _ := s.connect(t, next.Client(t, serverName, next.Issue(t, nil))); err != nil {
+	if _, err := s.connect(t, next.Client(t, serverName, next.Issue(t, nil))); err != nil {
 		t.Errorf("the new authority's peer: %v", err)
 	}
 	trusting := s.ca.Client(t, serverName, s.ca.Issue(t, nil))
 	trusting.RootCAs = next.Pool()
-	if err, _ := s.connect(t, trusting); err == nil {
+	if _, err := s.connect(t, trusting); err == nil {
 		t.Error("the old authority's peer was let in")
 	}
 	if until := time.Until(s.authority.Expires()); until > 91*time.Minute || until < 88*time.Minute {
@@ -177,11 +177,11 @@ func TestASessionIsNotResumedPastANewAuthority(t *testing.T) {
 	client := s.ca.Client(t, serverName, s.ca.Issue(t, nil))
 	client.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 	client.MaxVersion = tls.VersionTLS12 // where a resumed handshake needs no certificate at all
-	if err, _ := s.connect(t, client); err != nil {
+	if _, err := s.connect(t, client); err != nil {
 		t.Fatal(err)
 	}
 	mtlstest.Write(t, s.dir, s.ca.Issue(t, []string{serverName}), mtlstest.New(t).PEM)
-	if err, _ := s.connect(t, client); err == nil {
+	if _, err := s.connect(t, client); err == nil {
 		t.Error("the session outlived its authority")
 	}
 }
@@ -208,10 +208,10 @@ func TestBrokenNewFilesChangeNothingAndAreLoggedOnce(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			client := s.ca.Client(t, serverName, s.ca.Issue(t, nil))
-			_, before := s.connect(t, client)
+			before, _ := s.connect(t, client)
 			spoil(t, s)
 			for range 3 {
-				err, peer := s.connect(t, client)
+				peer, err := s.connect(t, client)
 				if err != nil || !peer.Equal(before) {
 					t.Fatalf("the good files are not in force any more: %v", err)
 				}
@@ -223,7 +223,7 @@ func TestBrokenNewFilesChangeNothingAndAreLoggedOnce(t *testing.T) {
 				t.Errorf("the log quotes a file: %s", s.log)
 			}
 			mtlstest.Write(t, s.dir, s.ca.Issue(t, []string{serverName}), s.ca.PEM)
-			if err, peer := s.connect(t, client); err != nil || peer.Equal(before) {
+			if peer, err := s.connect(t, client); err != nil || peer.Equal(before) {
 				t.Errorf("good files afterwards are not taken: %v", err)
 			}
 		})

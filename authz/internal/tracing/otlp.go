@@ -167,7 +167,7 @@ func keyValues(attributes []attribute.KeyValue) []keyValue {
 			b := a.Value.AsBool()
 			kv.Value.Bool = &b
 		default:
-			text := a.Value.Emit()
+			text := a.Value.String()
 			kv.Value.String = &text
 		}
 		list = append(list, kv)
