@@ -22,7 +22,7 @@ import (
 type backendCmd struct {
 	common
 	Seconds float64 `default:"1" help:"How long each load lasts (default: ${default})."`
-	Streams int     `default:"1000" help:"Legacy streams to hold open; 0 leaves their memory out (default: ${default})."`
+	Streams int     `default:"2000" help:"Legacy streams to hold open; 0 leaves their memory out (default: ${default})."`
 }
 
 const (

@@ -1,6 +1,7 @@
 package toolcall
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -438,6 +439,68 @@ func FuzzWalk(f *testing.F) {
 		for name, value := range want {
 			if got[name] != string(value) {
 				t.Fatalf("member %q of %s: %s, want %s", name, result, got[name], value)
+			}
+		}
+	})
+}
+
+// canned is an API of one answer.
+type canned string
+
+func (c canned) Do(context.Context, neonpanel.Request) (*neonpanel.Response, error) {
+	return &neonpanel.Response{Status: 200, MediaType: "application/json", Body: []byte(c)}, nil
+}
+
+// Whatever the API answers, a result is valid JSON within the limit, or a
+// failure in words; and following its cursor ends.
+func FuzzAnswers(f *testing.F) {
+	f.Add(`{"current_page":1,"per_page":2,"last_page":3,"data":[{"id":1,"a":{"b":[1,2]}},{"id":2}]}`, "id,a.b")
+	f.Add(`{"current_page":1,"per_page":0,"last_page":9223372036854775807,"data":[[],{},null,"x"]}`, "")
+	f.Add(`{"data":{"data":[{"x":"`+strings.Repeat("y", 900)+`"},2,3]}}`, "data")
+	f.Add(`{"a":{"b":["`+strings.Repeat("z", 900)+`","1"]},"next_cursor":7,"total":"x"}`, "a.b")
+	tools, err := loadTools()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, body, fields string) {
+		const limit = 3000
+		run := New(canned(body), Options{MaxResultBytes: limit})
+		for _, name := range []string{"bills_list", "list_reports", "get_report_data", "list_inventory_cogs"} {
+			tool, _ := tools.Lookup(name)
+			arguments := map[string]any{"companyUuid": "a", "inventoryId": 1, "start_date": "2026-01-01"}
+			switch name {
+			case "list_reports":
+				arguments = map[string]any{}
+			case "get_report_data":
+				arguments = map[string]any{"reportId": 1}
+			case "bills_list":
+				arguments = map[string]any{"companyUuid": "a", "limit": 3}
+			}
+			if fields != "" {
+				arguments["fields"] = fields
+			}
+			for range 3 {
+				given, err := json.Marshal(arguments)
+				if err != nil {
+					return
+				}
+				result := run.Run(t.Context(), tool, given, Caller{})
+				if result.Text == "" || result.Failure != nil && result.Failure.Kind == Internal {
+					t.Fatalf("%s: %+v", name, result)
+				}
+				if result.Failure != nil {
+					break
+				}
+				if !json.Valid(result.Structured) || len(result.Structured) > limit+2*small {
+					t.Fatalf("%s: %d bytes: %.300s", name, len(result.Structured), result.Structured)
+				}
+				var next struct {
+					Cursor any `json:"next_cursor"`
+				}
+				if json.Unmarshal(result.Structured, &next) != nil || next.Cursor == nil {
+					break
+				}
+				arguments["cursor"] = next.Cursor
 			}
 		}
 	})

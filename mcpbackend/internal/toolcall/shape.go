@@ -120,7 +120,8 @@ func position(answer []byte) (p page, ok bool) {
 			ok = true
 		}
 	}
-	return p, ok && p.current > 0
+	// Beyond these bounds a page is none, and numbers would overflow.
+	return p, ok && p.current > 0 && p.current <= maxIndex && p.last <= maxIndex && p.size <= maxPage
 }
 
 // with adds a member to a compact JSON object.
