@@ -5,18 +5,22 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/config"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/documents"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/openapi"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/ops"
 )
 
 type safeBuffer struct {
@@ -127,5 +131,50 @@ func TestToolsFollowTheDocumentOfTheAPI(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLiveDocumentComesByTheProxyThatIsSet: as the calls of the API do.
+func TestLiveDocumentComesByTheProxyThatIsSet(t *testing.T) {
+	t.Parallel()
+	asked := make(chan string, 1)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.String()
+		_, _ = w.Write(openapi.Document())
+	}))
+	defer proxy.Close()
+	source, err := catalogue.Read(openapi.Document(), openapi.Overlay())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := source.Load(catalogue.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const at = "http://127.0.0.1:1/openapi.json"
+	where, err := url.Parse(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	current := catalogue.NewCurrent(first)
+	following, err := follow(config.Config{OpenAPIURL: where, OpenAPIRefresh: time.Minute, Proxy: proxy.URL},
+		description{source: source, first: first}, current, "test/1", ops.NewMetrics("v1", "abc"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := about(following); d.Source != "built-in" || d.Failing {
+		t.Errorf("before the first fetch: %+v", d)
+	}
+	if err := following.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-asked; got != at {
+		t.Errorf("the proxy was asked for %s", got)
+	}
+	if d := about(following); d.Source != "live" || d.Failing || current.Get() == first {
+		t.Errorf("after it: %+v", d)
+	}
+	if nothing, err := follow(config.Config{}, description{}, current, "", nil, nil); nothing != nil || err != nil {
+		t.Errorf("without a URL: %v, %v", nothing, err)
 	}
 }
