@@ -64,6 +64,8 @@ type argumentHint struct {
 	// NameScopes are what a caller needs for Names.
 	Names      Naming   `yaml:"names"`
 	NameScopes []string `yaml:"nameScopes"`
+	// Uniform is a member that must be the same in every entry of a list.
+	Uniform string `yaml:"uniform"`
 }
 
 // inherit adds what the overlay says of arguments in general.

@@ -421,6 +421,6 @@ func (h *hint) apply(p *Parameter) error {
 		p.Schema.Examples = []json.RawMessage{value}
 	}
 	p.Required = p.Required && p.Schema.Default == nil
-	p.Hidden, p.Aliases, p.Names, p.NameScopes = a.Hidden, a.Aliases, a.Names, a.NameScopes
+	p.Hidden, p.Aliases, p.Names, p.NameScopes, p.Uniform = a.Hidden, a.Aliases, a.Names, a.NameScopes, a.Uniform
 	return nil
 }

@@ -94,7 +94,9 @@ type Parameter struct {
 	// what a caller needs to have it looked up.
 	Names      Naming
 	NameScopes []string
-	Schema     *Schema
+	// Uniform is a member that is the same in every entry of a list.
+	Uniform string
+	Schema  *Schema
 	// Unlisted arguments are accepted, but not offered.
 	Unlisted bool
 }

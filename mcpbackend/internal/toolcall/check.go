@@ -44,10 +44,28 @@ func (c *checker) argument(p *catalogue.Parameter, raw json.RawMessage) json.Raw
 	case len(c.faults) > before:
 	case p.Names == catalogue.Companies:
 		c.company(p, raw)
+	case p.Uniform != "":
+		c.uniform(p, value)
 	case p.In == catalogue.InPath && !neonpanel.ValidPathArgument(text(raw)):
 		c.fault(p.Argument, "must be 1 to 128 letters, digits and . _ : ~ - only, beginning with a letter or digit; %s", describe(p.Schema))
 	}
 	return raw
+}
+
+// uniform refuses entries that differ where the API would drop all but those
+// like the first, without a word.
+func (c *checker) uniform(p *catalogue.Parameter, value any) {
+	entries, _ := value.([]any)
+	var first any
+	for i, entry := range entries {
+		object, _ := entry.(map[string]any)
+		if i == 0 {
+			first = object[p.Uniform]
+		} else if !equal(object[p.Uniform], first) {
+			c.fault(p.Argument, "must have the same %s in every entry; NeonPanel would drop the others", p.Uniform)
+			return
+		}
+	}
 }
 
 // company refuses what neither is a company's uuid or id nor can be its name.

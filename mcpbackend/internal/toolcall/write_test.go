@@ -432,6 +432,32 @@ func TestAFieldIsEmptiedOnPurposeOnly(t *testing.T) {
 	}
 }
 
+// NeonPanel drops links of another type than the first without an error.
+func TestLinksOfABillAreOfOneType(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, answer(200, "application/json", `{"id":1}`))
+	for _, tool := range []string{"bills_create", "bills_update"} {
+		for documents, fine := range map[string]bool{
+			`[]`:                           true,
+			`[{"type":"Shipment","id":1}]`: true,
+			`[{"type":"Shipment","id":1},{"type":"Shipment","id":2}]`:       true,
+			`[{"type":"Shipment","id":1},{"type":"InventoryOrder","id":2}]`: false,
+		} {
+			arguments := `{"companyUuid":"ab12","name":"x","documents":` + documents
+			if tool == "bills_update" {
+				arguments += `,"billId":3`
+			}
+			r := s.call(t, tool, arguments+"}")
+			if (r.Failure == nil) != fine || !fine && !strings.Contains(r.Text, "documents must have the same type") {
+				t.Errorf("%s %s: %s", tool, documents, r.Text)
+			}
+		}
+	}
+	if n := s.calls.Load(); n != 6 {
+		t.Errorf("%d calls", n)
+	}
+}
+
 func TestEveryFaultOfALineIsNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, nil)
