@@ -206,7 +206,7 @@ func followGuide(t *testing.T, path string, asked func(output []string) (answer 
 	t.Cleanup(client.Close)
 	here := strings.NewReplacer("127.0.0.1:9390", issuer, "127.0.0.1:9391", control, "http://127.0.0.1:7777", client.URL)
 	there := strings.NewReplacer(issuer, "127.0.0.1:9390", control, "127.0.0.1:9391", client.URL, "http://127.0.0.1:7777")
-	sh := startShell(t, dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir})
+	sh := startShell(t, dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir})
 	steps := readGuide(t, path)
 	if len(steps) < 5 {
 		t.Fatalf("only %d commands found in %s", len(steps), path)
@@ -223,7 +223,7 @@ func followGuide(t *testing.T, path string, asked func(output []string) (answer 
 		for i := range got {
 			got[i] = there.Replace(got[i])
 		}
-		if strings.Contains(s.command, "bin/sandbox serve ") {
+		if strings.Contains(s.command, "sandbox serve ") {
 			listening(t, issuer)
 		}
 		if s.want == nil {
