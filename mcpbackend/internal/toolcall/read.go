@@ -39,9 +39,8 @@ const (
 
 // reading is one call of a tool that reads: which part of which list is wanted.
 type reading struct {
-	tool    *catalogue.Tool
-	given   values
-	binding []byte
+	tool  *catalogue.Tool
+	given values
 	// page and perPage are the places of the API's paging arguments; -1 for none.
 	page, perPage int
 	// firstPage is what an old client asked for; 0 when it did not.
@@ -80,7 +79,6 @@ func plan(t *catalogue.Tool, given values) (*reading, []string) {
 			r.from.size = whole(given[i])
 		}
 	}
-	r.binding = bindingOf(t, given)
 	if r.page >= 0 && r.perPage >= 0 && r.limit > 0 {
 		r.from.size = within(r.tool.Operation.Parameters[r.perPage].Schema, r.limit)
 	}
@@ -89,7 +87,7 @@ func plan(t *catalogue.Tool, given values) (*reading, []string) {
 		r.firstPage = 0
 	}
 	if cursorText != "" {
-		c, err := decodeCursor(cursorText, r.binding)
+		c, err := decodeCursor(cursorText, bindingOf(t, given))
 		if err != nil {
 			faults = append(faults, fmt.Sprintf("%s is none of %s with these arguments: send next_cursor of its last answer unchanged, with the same other arguments, or no cursor to begin at the start",
 				catalogue.CursorArgument, t.Name))
@@ -398,7 +396,7 @@ func (a *collection) cursor() string {
 	if list := strings.Join(a.path, "."); list != a.tool.Operation.List {
 		c.list = list
 	}
-	return c.encode(a.binding)
+	return c.encode(bindingOf(a.tool, a.given))
 }
 
 // left says which rows these are and how to get the next.
