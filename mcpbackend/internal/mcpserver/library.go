@@ -10,6 +10,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/prompts"
@@ -104,11 +105,12 @@ func (l *library) read(ctx context.Context, req *mcp.ReadResourceRequest) (resul
 }
 
 func (l *library) prompt(_ context.Context, req *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
-	p, ok := l.offeredPrompt(req.Params.Name)
+	now := l.now()
+	p, ok := offeredPrompt(now, req.Params.Name)
 	if !ok {
 		return nil, &jsonrpc.Error{Code: rpc.CodeInvalidParams, Message: fmt.Sprintf("Unknown prompt %q. prompts/list names the prompts.", clip(req.Params.Name))}
 	}
-	text, err := p.Text(l.tools, req.Params.Arguments)
+	text, err := p.Text(now, req.Params.Arguments)
 	if err != nil {
 		return nil, &jsonrpc.Error{Code: rpc.CodeInvalidParams, Message: "Invalid params: " + err.Error() + "."}
 	}
@@ -118,9 +120,17 @@ func (l *library) prompt(_ context.Context, req *mcp.GetPromptRequest) (*mcp.Get
 	}, nil
 }
 
-func (l *library) offeredPrompt(name string) (prompts.Prompt, bool) {
+// asOf are the tools of one moment: what is answered rests on one catalogue,
+// though another may come meanwhile.
+type asOf []catalogue.Tool
+
+func (a asOf) Tools() []catalogue.Tool { return a }
+
+func (l *library) now() asOf { return l.tools.Tools() }
+
+func offeredPrompt(tools asOf, name string) (prompts.Prompt, bool) {
 	all := prompts.All()
-	i := slices.IndexFunc(all, func(p prompts.Prompt) bool { return p.Name == name && p.Offered(l.tools) })
+	i := slices.IndexFunc(all, func(p prompts.Prompt) bool { return p.Name == name && p.Offered(tools) })
 	if i < 0 {
 		return prompts.Prompt{}, false
 	}
@@ -142,7 +152,7 @@ func (l *library) complete(ctx context.Context, req *mcp.CompleteRequest) (resul
 			}
 			found, fault = l.resources.Complete(ctx, call.Caller, p.Ref.URI, p.Argument.Name, p.Argument.Value, given)
 		case "ref/prompt":
-			prompt, ok := l.offeredPrompt(p.Ref.Name)
+			prompt, ok := offeredPrompt(l.now(), p.Ref.Name)
 			if !ok || !slices.ContainsFunc(prompt.Arguments, func(a prompts.Argument) bool { return a.Name == p.Argument.Name }) {
 				fault = &resources.Fault{NotFound: true}
 			} else if p.Argument.Name == prompts.CompanyArgument {
@@ -175,11 +185,11 @@ func (l *library) middleware(next mcp.MethodHandler) mcp.MethodHandler {
 		switch out := result.(type) {
 		case *mcp.InitializeResult:
 			if err == nil {
-				out.Instructions = instruct(l.tools)
+				out.Instructions = instruct(l.now())
 			}
 		case *mcp.DiscoverResult:
 			if err == nil {
-				out.Instructions = instruct(l.tools)
+				out.Instructions = instruct(l.now())
 			}
 		case *mcp.ListResourcesResult:
 			if err != nil || method != resourcesList {
@@ -197,11 +207,13 @@ func (l *library) middleware(next mcp.MethodHandler) mcp.MethodHandler {
 			})
 		case *mcp.ListResourceTemplatesResult:
 			if err == nil && method == templatesList {
-				out.ResourceTemplates = slices.DeleteFunc(out.ResourceTemplates, func(t *mcp.ResourceTemplate) bool { return !l.resources.Offered(t.URITemplate) })
+				now := l.now()
+				out.ResourceTemplates = slices.DeleteFunc(out.ResourceTemplates, func(t *mcp.ResourceTemplate) bool { return !resources.Offered(now, t.URITemplate) })
 			}
 		case *mcp.ListPromptsResult:
 			if err == nil && method == promptsList {
-				out.Prompts = slices.DeleteFunc(out.Prompts, func(p *mcp.Prompt) bool { _, ok := l.offeredPrompt(p.Name); return !ok })
+				now := l.now()
+				out.Prompts = slices.DeleteFunc(out.Prompts, func(p *mcp.Prompt) bool { _, ok := offeredPrompt(now, p.Name); return !ok })
 			}
 		}
 		if wire := new(jsonrpc.Error); method == resourcesRead && errors.As(err, &wire) && wire.Code == mcp.CodeResourceNotFound {

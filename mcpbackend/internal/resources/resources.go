@@ -102,13 +102,13 @@ func New(tools Tools, calls Calls, via invocation.Transport) *Library {
 // Templates are all kinds of resources, offered or not.
 func Templates() []Template { return slices.Clone(templates) }
 
-// Offered says whether the tool that a template rests on is switched on.
-func (l *Library) Offered(uri string) bool {
+// Offered says whether the tool that a template rests on is among those.
+func Offered(tools []catalogue.Tool, uri string) bool {
 	i := slices.IndexFunc(templates, func(t Template) bool { return t.URI == uri })
 	if i < 0 {
 		return false
 	}
-	_, ok := l.tool(templates[i].operation())
+	_, ok := find(tools, templates[i].operation())
 	return ok
 }
 
@@ -120,7 +120,10 @@ func (t Template) operation() string {
 }
 
 func (l *Library) tool(operation string) (catalogue.Tool, bool) {
-	tools := l.tools.Tools()
+	return find(l.tools.Tools(), operation)
+}
+
+func find(tools []catalogue.Tool, operation string) (catalogue.Tool, bool) {
 	i := slices.IndexFunc(tools, func(t catalogue.Tool) bool { return t.Operation.ID == operation && t.Parts == nil })
 	if i < 0 {
 		return catalogue.Tool{}, false

@@ -88,6 +88,17 @@ func TestNobodySeesTwoCataloguesAtOnce(t *testing.T) {
 			return signature(list.Tools), nil
 		}
 	}
+	readers["templates"] = func() (string, error) {
+		list, err := sessions["streamable"].ListResourceTemplates(ctx, nil)
+		if err != nil {
+			return "", err
+		}
+		var uris []string
+		for _, template := range list.ResourceTemplates {
+			uris = append(uris, template.URITemplate)
+		}
+		return strings.Join(uris, " "), nil
+	}
 	for _, path := range []string{"/mcp/capabilities", "/openapi.json", "/openapi.yaml", "/"} {
 		readers[path] = func() (string, error) {
 			got := e.do(alice, http.MethodGet, path, "")
