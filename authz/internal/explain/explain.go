@@ -134,7 +134,7 @@ func (o Options) judge(ctx context.Context, c config.Config, raw string) (Report
 		<-ended
 	}()
 	waiting, cancel := context.WithTimeout(ctx, firstFetch)
-	heard.wait(waiting, verify)
+	heard.wait(waiting, verify, options.Mode)
 	cancel()
 
 	t := trail.New()

@@ -389,6 +389,24 @@ func TestCannotTellDuringAnOutage(t *testing.T) {
 	}
 }
 
+// Metadata that names no endpoint is not waited for.
+func TestOpaqueWithoutAnEndpointIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	server := newIssuer(t)
+	server.Serve(issuertest.PathOAuth, issuertest.JSON(issuertest.Encode(map[string]any{"issuer": server.Issuer})))
+	s := settings(server)
+	s.TokenMode, s.IntrospectionClientID, s.IntrospectionClientSecret = "opaque", "gateway", "secret"
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	report, err := explain.Explain(ctx, explain.Options{Settings: s}, "opaque-token")
+	if err != nil || ctx.Err() != nil {
+		t.Fatal(err, ctx.Err())
+	}
+	if text := string(report.Text("")); report.Verdict != explain.Unknown || !strings.Contains(text, "has no introspection_endpoint: set AUTHZ_INTROSPECTION_URL") {
+		t.Error(text)
+	}
+}
+
 // Whatever claims hold, the report shows neither the signature nor controls a
 // terminal.
 func TestReportIsHarmless(t *testing.T) {

@@ -33,8 +33,8 @@ func newWitness() *witness {
 
 // wait returns when the verifier is ready, or a fetch that it needs failed, or
 // ctx is done.
-func (w *witness) wait(ctx context.Context, v *verifier.Verifier) {
-	for v.Ready() != nil && !w.hopeless(v) {
+func (w *witness) wait(ctx context.Context, v *verifier.Verifier, mode verifier.Mode) {
+	for v.Ready() != nil && !w.hopeless(v, mode) {
 		select {
 		case <-w.news:
 		case <-ctx.Done():
@@ -43,13 +43,15 @@ func (w *witness) wait(ctx context.Context, v *verifier.Verifier) {
 	}
 }
 
-// hopeless reports that the keys cannot come without another attempt.
-func (w *witness) hopeless(v *verifier.Verifier) bool {
+// hopeless reports that what is missing cannot come without another attempt.
+func (w *witness) hopeless(v *verifier.Verifier, mode verifier.Mode) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	// Of the two metadata documents one is enough.
+	// Of the two metadata documents one is enough. Both are over when the first is
+	// reported, and without keys there is nothing else to come.
 	_, known := v.Metadata().Raw()
-	return w.failed[verifier.CallKeys] || w.failed[verifier.CallMetadata] && !known
+	_, over := w.failed[verifier.CallMetadata]
+	return w.failed[verifier.CallKeys] || over && (!known || mode == verifier.Opaque)
 }
 
 func (w *witness) Called(what verifier.Call, failed bool, _ time.Duration) {
