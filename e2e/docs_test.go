@@ -208,7 +208,7 @@ func TestEveryReasonAndMetricInTheGuidesExists(t *testing.T) {
 	g := sharedGateway(t)
 	metrics := g.metrics(t, stack.Authz)
 	for _, path := range []string{"docs/tokens.md", "docs/guide-explain.md", "docs/errors.md", "docs/neonpanel.md"} {
-		for _, name := range regexp.MustCompile("\\bauthz_[a-z_]+").FindAllString(read(t, path), -1) {
+		for _, name := range regexp.MustCompile(`\bauthz_[a-z_]+`).FindAllString(read(t, path), -1) {
 			if !strings.Contains(metrics, "\n"+name) {
 				t.Errorf("%s names the metric %s, which authz does not have", path, name)
 			}
