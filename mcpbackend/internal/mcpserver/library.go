@@ -216,7 +216,7 @@ func (l *library) middleware(next mcp.MethodHandler) mcp.MethodHandler {
 				out.Prompts = slices.DeleteFunc(out.Prompts, func(p *mcp.Prompt) bool { _, ok := offeredPrompt(now, p.Name); return !ok })
 			}
 		}
-		if wire := new(jsonrpc.Error); method == resourcesRead && errors.As(err, &wire) && wire.Code == mcp.CodeResourceNotFound {
+		if wire := new(jsonrpc.Error); method == resourcesRead && errors.As(err, &wire) && wire.Code == rpc.CodeInvalidParams {
 			if call := callOf(ctx, req.GetExtra()); call != nil && !call.modern {
 				return nil, &jsonrpc.Error{Code: codeNotFound, Message: wire.Message, Data: wire.Data}
 			}

@@ -54,13 +54,6 @@ func (u *upstream) json(status int, body string) {
 	})
 }
 
-// calls is how many requests came.
-func (u *upstream) calls() int {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.requests
-}
-
 // newReal is the service with its real tools and client, on an API of the test.
 func newReal(t testing.TB) (*edge, *upstream) {
 	t.Helper()
