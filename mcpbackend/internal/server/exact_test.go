@@ -25,13 +25,11 @@ import (
 type upstream struct {
 	mu       sync.Mutex
 	handler  http.HandlerFunc
-	requests int
 }
 
 func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.mu.Lock()
 	handler := u.handler
-	u.requests++
 	u.mu.Unlock()
 	if handler == nil {
 		w.WriteHeader(http.StatusNotFound)
