@@ -63,10 +63,10 @@ test: tools ## Run all tests (no root, no Debian package)
 	@command -v npm >/dev/null || { echo "missing tool: npm (with Node) fetches a client that the tests drive; install it" >&2; exit 1; }
 	@mkdir -p bin $(TESTED)
 	@echo "compiling and testing $(MODULES); each shows its results when it has all of them"
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target $(addprefix test/,modules stack envoy-binary clients $(MODULES))
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target $(addprefix test/,modules stack envoy-binary clients authz-binary $(MODULES))
 	@echo "== test e2e"; export STACK_BIN="$$PWD/$(TESTED)"; $(call gotest,e2e) -count=1 -parallel 6 .
 
-.PHONY: $(addprefix test/,modules stack envoy-binary clients $(MODULES))
+.PHONY: $(addprefix test/,modules stack envoy-binary clients authz-binary $(MODULES))
 
 test/modules: # fetched while the first one compiles; who needs one earlier waits for it
 	@for m in $(MODULES); do (cd $$m && $(GO) list -deps -test ./... >/dev/null 2>&1) & done; wait
@@ -80,13 +80,16 @@ test/stack: # the smallest: it compiles what all have in common
 test/clients: test/stack
 	@$(TESTED)/stack clients e2e/clients .cache
 
-test/authz: test/stack
-	@echo "== test authz"; $(call tested,authz,authz,.) && $(call gotest,authz) ./...
+test/authz-binary: test/stack
+	@$(call tested,authz,authz,.)
+
+test/authz: test/authz-binary
+	@echo "== test authz"; $(call gotest,authz) ./...
 
 test/mcpbackend: test/stack
 	@echo "== test mcpbackend"; $(call tested,mcpbackend,mcpbackend,.) && $(call gotest,mcpbackend) ./...
 
-test/envoy: test/authz test/envoy-binary # after authz, with which it has most libraries in common
+test/envoy: test/authz-binary test/envoy-binary # it has most libraries in common with authz
 	@echo "== test envoy"; $(call tested,envoy,envoyconf,./cmd/envoyconf) && $(call gotest,envoy) ./...
 
 test/sandbox: test/stack
