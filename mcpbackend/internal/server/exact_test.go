@@ -23,8 +23,8 @@ import (
 
 // upstream is an API whose next answers a test sets.
 type upstream struct {
-	mu       sync.Mutex
-	handler  http.HandlerFunc
+	mu      sync.Mutex
+	handler http.HandlerFunc
 }
 
 func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
