@@ -32,7 +32,7 @@ var direct = regexp.MustCompile(`(?m)^(?:require )?\t?([a-z0-9.-]+\.[a-z]+/\S+|p
 func TestEveryDirectDependencyIsExplained(t *testing.T) {
 	t.Parallel()
 	explained := read(t, "docs/dependencies.md")
-	for _, module := range []string{"authz", "mcpbackend", "envoy", "sandbox", "e2e"} {
+	for _, module := range []string{"authz", "mcpbackend", "envoy", "sandbox", "e2e", "deploy"} {
 		found := direct.FindAllStringSubmatch(read(t, module+"/go.mod"), -1)
 		if len(found) == 0 {
 			t.Errorf("no dependency found in %s/go.mod", module)
@@ -48,7 +48,7 @@ func TestEveryDirectDependencyIsExplained(t *testing.T) {
 func TestEveryExplainedDependencyIsThere(t *testing.T) {
 	t.Parallel()
 	var all strings.Builder
-	for _, module := range []string{"authz", "mcpbackend", "envoy", "sandbox", "e2e"} {
+	for _, module := range []string{"authz", "mcpbackend", "envoy", "sandbox", "e2e", "deploy"} {
 		all.WriteString(read(t, module+"/go.mod"))
 	}
 	first := regexp.MustCompile("(?m)^\\| (`[^|]+) \\|")
