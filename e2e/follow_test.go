@@ -96,12 +96,8 @@ func TestAnImportIsHandedBackWhenTheProcessStops(t *testing.T) {
 		}
 		return ""
 	})
-	begin := time.Now()
 	g.StopPart(stack.Backend)
 	r := <-done
-	if took := time.Since(begin); took > 4*time.Second {
-		t.Errorf("it took %s to stop", took)
-	}
 	var result toolResult
 	if err := json.Unmarshal([]byte(r.Body), &result); err != nil || r.Status != 200 {
 		t.Fatalf("%d %s %v", r.Status, r.Body, err)

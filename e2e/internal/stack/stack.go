@@ -236,7 +236,7 @@ func checkPort(port int) error {
 		if errors.Is(err, os.ErrPermission) {
 			return fmt.Errorf("port %d needs root: choose one above 1023 with PORT=", port)
 		}
-		return fmt.Errorf("port %d is in use: stop what listens there, or choose another with PORT=", port)
+		return fmt.Errorf("port %d is in use: stop what listens there (an earlier make run may still be there), or choose another with PORT=", port)
 	}
 	return l.Close()
 }

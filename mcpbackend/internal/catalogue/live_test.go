@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
@@ -442,16 +441,12 @@ func TestBrokenLiveDocumentsAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			begin := time.Now()
 			c, err := loadLive([]byte(test.document))
 			if err == nil {
 				t.Fatalf("taken, with the tools %s", names(c))
 			}
 			if !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want it to say %q", err, test.want)
-			}
-			if took := time.Since(begin); took > 20*time.Second {
-				t.Errorf("it took %v", took)
 			}
 		})
 	}

@@ -96,7 +96,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		rpc.Write(w, status, rpc.FromPeek(err).Body(msg.ID))
 		return
 	}
-	if version != "" && version < Modern && !slices.Contains(h.versions, version) {
+	if version != "" && !slices.Contains(h.versions, version) {
 		rpc.Write(w, http.StatusBadRequest, (&rpc.Error{
 			Code: rpc.CodeUnsupportedVersion, Message: "Unsupported protocol version.",
 			Data: map[string]any{"supported": h.versions, "requested": clip(version)},

@@ -71,6 +71,8 @@ func TestMCPAnswersBadInput(t *testing.T) {
 		{name: "cursor of another type", body: `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":5}}`, status: 200, code: -32602},
 		{name: "cursor of another server", body: `{"jsonrpc":"2.0","id":"a","method":"tools/list","params":{"cursor":"5"}}`, status: 200, code: -32602},
 		{name: "unknown old version", body: call(1, "echo"), header: []string{"Mcp-Protocol-Version", "1999-01-01"}, status: 400, code: -32022, says: "2025-11-25"},
+		{name: "unknown new version without _meta", body: call(1, "echo"), header: []string{"Mcp-Protocol-Version", "2027-01-01"}, status: 400, code: -32022, says: "2025-11-25"},
+		{name: "a version that is none", body: call(1, "echo"), header: []string{"Mcp-Protocol-Version", "zzz"}, status: 400, code: -32022, says: "2025-11-25"},
 		{name: "last event id", body: call(1, "echo"), header: []string{"Last-Event-ID", "x_1"}, status: 200},
 		{name: "session of another age", body: call(1, "echo"), header: []string{"Mcp-Session-Id", "x"}, status: 200},
 

@@ -79,7 +79,7 @@ func (c *checker) company(p *catalogue.Parameter, raw json.RawMessage) {
 	}
 	for _, item := range items {
 		if !plausible(text(item)) {
-			c.fault(p.Argument, `must be 1 to 128 characters without / \ ? # %% ;; %s`, describe(p.Schema))
+			c.fault(p.Argument, `must be 1 to 128 characters and hold no control character and none of / \ ? # %% ; — %s`, describe(p.Schema))
 			return
 		}
 	}

@@ -92,7 +92,8 @@ func again(t *catalogue.Tool) string {
 func checkIDs(t *catalogue.Tool) string {
 	var names []string
 	for i := range t.Operation.Parameters {
-		if p := &t.Operation.Parameters[i]; p.In == catalogue.InPath && !p.Hidden {
+		// An id may also stand beside the path, such as that of a warehouse.
+		if p := &t.Operation.Parameters[i]; !p.Hidden && (p.In == catalogue.InPath || isID(p.Name)) {
 			names = append(names, p.Argument)
 		}
 	}
@@ -100,6 +101,12 @@ func checkIDs(t *catalogue.Tool) string {
 		return "Try again later."
 	}
 	return "Check " + strings.Join(names, " and ") + "."
+}
+
+// isID tells ids by their names, as NeonPanel writes them.
+func isID(name string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "[]"))
+	return strings.HasSuffix(name, "uuid") || strings.HasSuffix(name, "_id") || name == "id"
 }
 
 func firstOf(values ...string) string {
