@@ -387,6 +387,31 @@ func TestCompanyOverview(t *testing.T) {
 	}
 }
 
+func TestOwedIsWhatIsNotPaidYet(t *testing.T) {
+	t.Parallel()
+	const overdue, soon = `"due_date":"2026-02-01"`, `"due_date":"2026-03-05"`
+	const nothing, hundred = `{"count":0,"amounts":[]}`, `{"count":1,"amounts":[{"currency":"USD","amount":100}]}`
+	for name, c := range map[string]struct{ payment, overdue, soon string }{
+		"nothing paid":                {`{"amount_due":100,` + overdue + `}`, hundred, nothing},
+		"a part paid on a date":       {`{"amount_due":100,"paid_amount":30.50,"payment_date":"2026-02-02",` + overdue + `}`, `{"count":1,"amounts":[{"currency":"USD","amount":69.50}]}`, nothing},
+		"a part of a later one":       {`{"amount_due":100,"paid_amount":"0.01","payment_date":"2026-02-02",` + soon + `}`, nothing, `{"count":1,"amounts":[{"currency":"USD","amount":99.99}]}`},
+		"all paid on a date":          {`{"amount_due":100,"paid_amount":100.00,"payment_date":"2026-02-02",` + overdue + `}`, nothing, nothing},
+		"all paid, no date":           {`{"amount_due":100,"paid_amount":100,"payment_date":null,` + overdue + `}`, nothing, nothing},
+		"more than all":               {`{"amount_due":100,"paid_amount":101,"payment_date":null,` + soon + `}`, nothing, nothing},
+		"a date and no amount":        {`{"amount_due":100,"paid_amount":null,"payment_date":"2026-02-02",` + overdue + `}`, nothing, nothing},
+		"a date and nought":           {`{"amount_due":100,"paid_amount":0.00,"payment_date":"2026-02-02",` + soon + `}`, nothing, nothing},
+		"nought and no date":          {`{"amount_due":100,"paid_amount":0,"payment_date":null,` + soon + `}`, nothing, hundred},
+		"nobody knows how much":       {`{"amount_due":null,"payment_date":null,` + overdue + `}`, `{"count":1,"amounts":[{"currency":"USD","amount":null}]}`, nothing},
+		"paid, nobody knows how much": {`{"amount_due":null,"paid_amount":5,"payment_date":"2026-02-02",` + overdue + `}`, nothing, nothing},
+	} {
+		a := &api{answer: answers(map[string]string{"listCompanies": list(acme), "paymentRequests.list": list(c.payment)})}
+		r := run(t.Context(), t, a, "company_overview", `{}`)
+		if want := `"payments":{"overdue":` + c.overdue + `,"due_in_30_days":` + c.soon + `}`; !strings.Contains(r.Text, want) {
+			t.Errorf("%s: %s\nlacks %s", name, r.Text, want)
+		}
+	}
+}
+
 func TestOverviewHasNullForWhatFailed(t *testing.T) {
 	t.Parallel()
 	a := &api{answer: failing("paymentRequests.list", &neonpanel.Error{Class: neonpanel.Unavailable},

@@ -211,8 +211,8 @@ func (s *session) moving(c company) (*movingShipments, *toolcall.Failure) {
 	return out, nil
 }
 
-// payments adds up the instalments that are not paid: those due before today,
-// in the last year, and those due in the next 30 days.
+// payments adds up what is still owed of the instalments: of those due before
+// today, in the last year, and of those due in the next 30 days.
 func (s *session) payments(c company, today time.Time) (*paymentOverview, *toolcall.Failure) {
 	type payment struct {
 		Due      decimal `json:"amount_due"`
@@ -233,12 +233,19 @@ func (s *session) payments(c company, today time.Time) (*paymentOverview, *toolc
 	out := &paymentOverview{duePayments{Amounts: []money{}}, duePayments{Amounts: []money{}}}
 	for _, p := range rows {
 		at := day(p.DueDate, c.zone())
-		if p.PaidDate != "" || at == "" {
-			continue
-		}
 		open := p.Due
 		if p.Paid.known() {
 			open = open.sub(p.Paid)
+		}
+		switch {
+		case at == "":
+			continue
+		case p.PaidDate != "" && (p.Paid.sign() == 0 || !open.known()):
+			// A date without an amount means that all was paid; with an amount, a
+			// part may still be owed.
+			continue
+		case open.known() && open.sign() <= 0:
+			continue
 		}
 		to := &out.DueSoon
 		if string(at) < today.Format(time.DateOnly) {
