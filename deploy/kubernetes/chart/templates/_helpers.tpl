@@ -22,6 +22,8 @@ AUTHZ_OPS_LISTEN: 127.0.0.1:9101,0.0.0.0:9111
 AUTHZ_TLS_CERT: /etc/neonpanel/ops-tls/tls.crt
 AUTHZ_TLS_KEY: /etc/neonpanel/ops-tls/tls.key
 AUTHZ_TLS_CLIENT_CA: /etc/neonpanel/ops-tls/ca.crt
+AUTHZ_TLS_CLIENT_SANS: nobody.invalid
+MCPBACKEND_TLS_CLIENT_SANS: nobody.invalid
 MCPBACKEND_OPS_LISTEN: 127.0.0.1:9102,0.0.0.0:9112
 MCPBACKEND_TLS_CERT: /etc/neonpanel/ops-tls/tls.crt
 MCPBACKEND_TLS_KEY: /etc/neonpanel/ops-tls/tls.key
