@@ -119,6 +119,7 @@ test-deploy: build ## Kubernetes and ECS: render, judge, and as root run the pod
 	@if [ "$$(id -u)" = 0 ] && unshare --mount --net true; then tags=pod; else \
 	  tags=; echo "only root can give containers users and roots of their own: the pod is not run"; fi; \
 	cd deploy && $(GO) test -tags "$$tags" -count=1 -timeout 8m ./...
+	@deploy/ecs/lint
 
 bench: bin/bench ## Measure start, authz, edge and mcpbackend side by side with their yardsticks
 	@bin/bench all
