@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -29,7 +28,7 @@ func (c *checker) fault(path, format string, arguments ...any) {
 }
 
 // argument checks one argument, after the conversions that change no meaning:
-// models send numbers as strings, one value for a list, a time for a date.
+// models send numbers as strings, one value or object for a list, a time for a date.
 // What needs no conversion comes back byte for byte.
 func (c *checker) argument(p *catalogue.Parameter, raw json.RawMessage) json.RawMessage {
 	raw = convert(p.Schema, bytes.TrimSpace(raw))
@@ -132,8 +131,10 @@ var (
 	number  = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 )
 
+// convert makes the conversions of [checker.argument], in entries and members
+// too.
 func convert(s *catalogue.Schema, raw json.RawMessage) json.RawMessage {
-	if len(raw) == 0 {
+	if len(raw) == 0 || string(raw) == "null" {
 		return raw
 	}
 	isString := len(raw) > 1 && raw[0] == '"'
@@ -144,14 +145,11 @@ func convert(s *catalogue.Schema, raw json.RawMessage) json.RawMessage {
 	trimmed := strings.TrimSpace(given)
 	switch s.Type {
 	case "integer":
-		if isString && integer.MatchString(trimmed) {
-			return json.RawMessage(trimmed)
+		if !isString {
+			trimmed = string(raw)
 		}
-		// 12.0 is an integer in JSON Schema, but not for the API.
-		if !isString && !integer.Match(raw) && number.Match(raw) {
-			if f, err := strconv.ParseFloat(string(raw), 64); err == nil && f == math.Trunc(f) && math.Abs(f) < 1<<53 {
-				return strconv.AppendInt(nil, int64(f), 10)
-			}
+		if digits := asInteger(trimmed); digits != "" {
+			return json.RawMessage(digits)
 		}
 	case "number":
 		if isString && number.MatchString(trimmed) {
@@ -204,16 +202,88 @@ func convert(s *catalogue.Schema, raw json.RawMessage) json.RawMessage {
 				}
 			}
 			return join(items)
-		case !isString && raw[0] != '{' && s.Items != nil:
+		case isString && s.Items != nil && s.Items.Type == "object" && strings.HasPrefix(trimmed, "{") && json.Valid([]byte(trimmed)):
+			return join([]json.RawMessage{convert(s.Items, json.RawMessage(trimmed))})
+		case !isString && s.Items != nil && (raw[0] != '{' || s.Items.Type == "object"):
 			return join([]json.RawMessage{convert(s.Items, raw)})
 		}
 	case "object":
-		if isString && strings.HasPrefix(trimmed, "{") && json.Valid([]byte(trimmed)) {
-			return json.RawMessage(trimmed)
+		switch {
+		case isString && strings.HasPrefix(trimmed, "{") && json.Valid([]byte(trimmed)):
+			return convertMembers(s, json.RawMessage(trimmed))
+		case raw[0] == '{':
+			return convertMembers(s, raw)
 		}
 	}
 	return raw
 }
+
+// convertMembers converts the members that the schema knows.
+func convertMembers(s *catalogue.Schema, raw json.RawMessage) json.RawMessage {
+	var compact bytes.Buffer
+	if len(s.Properties) == 0 || json.Compact(&compact, raw) != nil {
+		return raw
+	}
+	changed := false
+	w := writer{}
+	w.begin()
+	for name, value := range members(compact.Bytes()) {
+		converted := json.RawMessage(value)
+		if i := slices.IndexFunc(s.Properties, func(p catalogue.Property) bool { return p.Name == text(name) }); i >= 0 {
+			converted = convert(s.Properties[i].Schema, value)
+		}
+		changed = changed || !bytes.Equal(value, converted)
+		w.raw(name, converted)
+	}
+	if !changed {
+		return raw
+	}
+	return w.close()
+}
+
+// asInteger gives the digits of a number that is an integer, such as 12, 12.0 and
+// 1.2e1, which are the same in JSON Schema but not for the API; or "". No digit
+// is lost, however large the number.
+func asInteger(given string) string {
+	if integer.MatchString(given) {
+		return given
+	}
+	if !number.MatchString(given) {
+		return ""
+	}
+	mantissa, exponent, shift := given, "", 0
+	if i := strings.IndexAny(given, "eE"); i >= 0 {
+		mantissa, exponent = given[:i], given[i+1:]
+		var err error
+		if shift, err = strconv.Atoi(exponent); err != nil || shift < -mostShift || shift > mostShift {
+			return ""
+		}
+	}
+	digits, negative := strings.CutPrefix(mantissa, "-")
+	digits, fraction, _ := strings.Cut(digits, ".")
+	shift -= len(fraction)
+	digits = strings.TrimLeft(digits+fraction, "0")
+	for shift < 0 && strings.HasSuffix(digits, "0") {
+		digits, shift = digits[:len(digits)-1], shift+1
+	}
+	switch {
+	case digits == "":
+		return "0"
+	case shift < 0:
+		return ""
+	}
+	digits += strings.Repeat("0", shift)
+	if negative {
+		digits = "-" + digits
+	}
+	if !integer.MatchString(digits) {
+		return ""
+	}
+	return digits
+}
+
+// mostShift is beyond what an exponent can be for in an integer.
+const mostShift = 100
 
 func join(items []json.RawMessage) json.RawMessage {
 	return slices.Concat([]byte("["), bytes.Join(rawSlices(items), []byte(",")), []byte("]"))

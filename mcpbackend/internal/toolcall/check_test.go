@@ -42,7 +42,7 @@ paths:
                     type: object
                     additionalProperties: false
                     required: [sku]
-                    properties: {sku: {type: string}, price: {type: number, minimum: 0}}
+                    properties: {sku: {type: string}, price: {type: number, minimum: 0}, n: {type: integer}, gift: {type: boolean}, of: {type: object, properties: {ids: {type: array, items: {type: integer}}}}}
       responses: {'200': {description: ok}}
 `
 
@@ -84,6 +84,19 @@ func TestEveryKindOfArgument(t *testing.T) {
 		{"length", `{"id":1,"name":"äöüßxy"}`, "", "", "name must have at most 5 characters, not 6"},
 		{"time", `{"id":1,"name":"n","when":"yesterday"}`, "", "", "when must be a time as"},
 		{"nested", `{"id":1,"name":"n","lines":[{"price":-1,"colour":"red"},7]}`, "", "", "lines[0].sku is required"},
+		{"numbers in lines", `{"id":1,"name":"n","lines":[{"sku":5,"price":"1.10","n":"51","gift":"True"},{"n":1.0,"sku":"b","price":1.10},{"n":"2.0","sku":"c"}]}`,
+			"", `{"name":"n","lines":[{"sku":"5","price":1.10,"n":51,"gift":true},{"n":1,"sku":"b","price":1.10},{"n":2,"sku":"c"}]}`, ""},
+		{"every digit", `{"id":1,"name":"n","lines":[{"sku":"a","n":9007199254740993.0,"price":0.12345678901234567890},{"sku":"b","n":"-9007199254740993"},{"sku":"c","n":1.5e1},{"sku":"d","n":-0.0}]}`,
+			"", `{"name":"n","lines":[{"sku":"a","n":9007199254740993,"price":0.12345678901234567890},{"sku":"b","n":-9007199254740993},{"sku":"c","n":15},{"sku":"d","n":0}]}`, ""},
+		{"lines in a string", `{"id":1,"name":"n","lines":"[ {\"sku\": \"a\", \"n\": \"7\"} ]"}`, "", `{"name":"n","lines":[{"sku":"a","n":7}]}`, ""},
+		{"a line in a string", `{"id":1,"name":"n","lines":["{\"sku\": \"a\", \"n\": 7.0}"]}`, "", `{"name":"n","lines":[{"sku":"a","n":7}]}`, ""},
+		{"one line for a list", `{"id":1,"name":"n","lines":{"sku":"a","n":"7"}}`, "", `{"name":"n","lines":[{"sku":"a","n":7}]}`, ""},
+		{"one line in a string", `{"id":1,"name":"n","lines":" {\"sku\":\"a\",\"n\":\"7\"} "}`, "", `{"name":"n","lines":[{"sku":"a","n":7}]}`, ""},
+		{"deeper", `{"id":1,"name":"n","lines":{"sku":"a","of":{"x":"7","ids":"1, 2.0"}}}`, "", `{"name":"n","lines":[{"sku":"a","of":{"x":"7","ids":[1,2]}}]}`, ""},
+		{"nothing to convert", `{"id":1,"name":"n","lines":[{ "price" : 1.50, "sku":"\u0061" }]}`, "", `{"name":"n","lines":[{ "price" : 1.50, "sku":"\u0061" }]}`, ""},
+		{"no integer", `{"id":1,"name":"n","lines":[{"sku":"a","n":"1.5"}]}`, "", "", `lines[0].n must be an integer, not "1.5"`},
+		{"an endless integer", `{"id":1,"name":"n","lines":[{"sku":"a","n":1e999999999}]}`, "", "", `lines[0].n must be an integer`},
+		{"null is no list", `{"id":1,"name":"n","lines":[{"sku":"a","of":{"ids":null}}]}`, "", "", "lines[0].of.ids must be a list, not null"},
 		{"path", `{"id":0,"name":"n"}`, "", "", "id must be an integer of at least 1"},
 	}
 	for _, test := range tests {
@@ -120,6 +133,7 @@ func FuzzArguments(f *testing.F) {
 	for _, seed := range []string{
 		`{"id":1,"name":"n"}`, `{"params":{"id":"7","name":null}}`, `"{\"id\":1,\"name\":\"x\"}"`, `{"id":1.0,"name":"n","tags":"a,b"}`,
 		`{"id":1,"name":"n","either":3,"lines":"[{\"sku\":\"a\"}]"}`, `{"ID":1,"na_me":"n"}`, `[`, `{"id":1e2,"name":"n","ratio":1E-3}`,
+		`{"id":1,"name":"n","lines":{"sku":1,"price":"1.10","n":-1.50e1,"of":{"ids":"1,2.0"}}}`,
 		`{"id":1,"name":"n","flag":"false","day":"2026-01-02T00:00:00Z"}`, `{"params":{"params":{"params":{"params":{"params":{"params":{}}}}}}}`,
 	} {
 		f.Add(seed)
