@@ -219,25 +219,30 @@ func TestTokenGoesIntoTheHeaderOnly(t *testing.T) {
 
 func TestWritesAreNeverRepeated(t *testing.T) {
 	t.Parallel()
-	for _, handler := range []http.HandlerFunc{
-		respond(503, "application/json", `{}`), reset,
-		func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
-		func(w http.ResponseWriter, r *http.Request) {
+	for name, handler := range map[string]http.HandlerFunc{
+		"503": respond(503, "application/json", `{}`), "reset": reset,
+		"no answer": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"429": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", "0")
 			respond(429, "application/json", `{}`)(w, r)
 		},
 	} {
-		var calls atomic.Int32
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			calls.Add(1)
-			_, _ = io.Copy(io.Discard, r.Body)
-			handler(w, r)
-		}))
-		c := newClient(t, server.URL, func(o *Options) { o.AttemptTimeout = 200 * time.Millisecond })
-		_, err := c.Do(t.Context(), Request{Operation: "op", Method: "POST", Path: "/x", Body: []byte("{}"), ContentType: "application/json", Bearer: token})
-		server.Close()
-		if err == nil || calls.Load() != 1 {
-			t.Errorf("%d calls, error %v", calls.Load(), err)
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+			t.Run(name+" "+method, func(t *testing.T) {
+				t.Parallel()
+				var calls atomic.Int32
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					calls.Add(1)
+					_, _ = io.Copy(io.Discard, r.Body)
+					handler(w, r)
+				}))
+				defer server.Close()
+				c := newClient(t, server.URL, func(o *Options) { o.AttemptTimeout = 200 * time.Millisecond })
+				_, err := c.Do(t.Context(), Request{Operation: "op", Method: method, Path: "/x", Body: []byte("{}"), ContentType: "application/json", Bearer: token})
+				if err == nil || calls.Load() != 1 {
+					t.Errorf("%d calls, error %v", calls.Load(), err)
+				}
+			})
 		}
 	}
 }

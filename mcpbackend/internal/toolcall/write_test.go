@@ -255,9 +255,13 @@ func TestAWriteIsNeverRetried(t *testing.T) {
 		kind    FailureKind
 		unknown bool
 	}{
-		"500":         {answer(500, "text/html", "<html>stack trace</html>"), Unavailable, true},
-		"502":         {answer(502, "text/html", "<html>"), Unavailable, true},
-		"503":         {answer(503, "application/json", `{}`), Unavailable, true},
+		"500": {answer(500, "text/html", "<html>stack trace</html>"), Unavailable, true},
+		"502": {answer(502, "text/html", "<html>"), Unavailable, true},
+		"503": {answer(503, "application/json", `{}`), Unavailable, true},
+		"503 with a time": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", "7")
+			answer(503, "application/json", `{}`)(w, r)
+		}, Unavailable, true},
 		"200 HTML":    {answer(200, "text/html", "<html>"), Unavailable, true},
 		"broken JSON": {answer(200, "application/json", `{"id":`), Unavailable, true},
 		"too large":   {answer(200, "application/json", `{"x":"`+strings.Repeat("x", 2<<20)+`"}`), Unavailable, true},
