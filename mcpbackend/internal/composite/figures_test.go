@@ -387,6 +387,36 @@ func TestCompanyOverview(t *testing.T) {
 	}
 }
 
+func TestOnlyShipmentsThatLeftAreInTransit(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: answers(map[string]string{"listCompanies": list(acme), "shipments.list": list(
+		`{"id":1,"date_shipment_sent":null,"date_shipment_arrived":null,"items":[{"quantity_shipped":100}]}`,
+		`{"id":2,"date_shipment_arrived":null,"items":[{"quantity_shipped":200}]}`,
+		`{"id":3,"date_shipment_sent":"2026-02-20","date_shipment_arrived":null,"items":[{"quantity_shipped":5}]}`,
+		`{"id":4,"date_shipment_sent":"2026-02-21","date_shipment_arrived":"2026-02-22","items":[{"quantity_shipped":400}]}`)})}
+	got := decoded[companyOverview](t, run(t.Context(), t, a, "company_overview", `{}`)).Shipments
+	if got == nil || got.Count != 1 || got.Units.String() != "5" || len(got.Oldest) != 1 || got.Oldest[0].ID.String() != "3" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestOverviewAddsUpTheCompanysCurrencyOnly(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: answers(map[string]string{"listCompanies": list(acme), "revenueAndCogsSummary": `{"data":[` +
+		`{"revenue_amount":10,"cogs_amount":4,"currency":"USD","country_code":"US"},` +
+		`{"revenue_amount":700,"cogs_amount":300,"currency":"EUR","country_code":"DE"},` +
+		`{"revenue_amount":1,"cogs_amount":1,"currency":null,"country_code":"CA"}]}`})}
+	got := decoded[companyOverview](t, run(t.Context(), t, a, "company_overview", `{}`))
+	for _, f := range []*datedFigures{got.ThisMonth, got.LastMonth} {
+		if f == nil || f.Revenue.String() != "11" || f.COGS.String() != "5" || f.Margin.String() != "6" {
+			t.Errorf("%+v", f)
+		}
+	}
+	if m := got.Incomplete; len(m) != 1 || !slices.Equal(m[0].Parts, []string{"sales of last month", "sales of this month"}) || !strings.Contains(m[0].Reason, "other currencies") {
+		t.Errorf("%+v", m)
+	}
+}
+
 func TestOwedIsWhatIsNotPaidYet(t *testing.T) {
 	t.Parallel()
 	const overdue, soon = `"due_date":"2026-02-01"`, `"due_date":"2026-03-05"`
