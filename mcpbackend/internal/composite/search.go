@@ -25,7 +25,8 @@ type result struct {
 
 type results struct {
 	Results []result `json:"results"`
-	// More and Incomplete are there only when something is left out.
+	// More and Incomplete are there only when something is left out, or nothing
+	// was found.
 	More       string    `json:"more,omitempty"`
 	Incomplete []missing `json:"incomplete,omitempty"`
 }
@@ -63,15 +64,50 @@ func search(s *session, a arguments) (any, *toolcall.Failure) {
 	if failure := f.round(phrase); failure != nil {
 		return nil, failure
 	}
-	if words := strings.Fields(phrase); len(f.hits) == 0 && len(words) > 1 {
-		// The API looks for the phrase as it stands. The longest word is the one
-		// that says most.
+	// The API looks for the phrase as it stands, and knows no states and no
+	// plurals.
+	simple, stateless := simplified(phrase)
+	if len(f.hits) == 0 && simple != phrase && (simple != "" || len(wanted) < len(kinds)) {
+		f.stateless = stateless
+		if failure := f.round(simple); failure != nil {
+			return nil, failure
+		}
+	}
+	if words := strings.Fields(simple); len(f.hits) == 0 && len(words) > 1 {
+		// The longest word is the one that says most.
 		longest := slices.MaxFunc(words, func(a, b string) int { return cmp.Compare(len(a), len(b)) })
 		if failure := f.round(longest); failure != nil {
 			return nil, failure
 		}
 	}
 	return f.answer(), nil
+}
+
+// simplified is a phrase without words for states, which no record has as text,
+// and with its words in the singular; it says whether there was a state.
+func simplified(phrase string) (simple string, stateless bool) {
+	var words []string
+	for _, word := range strings.Fields(phrase) {
+		w := strings.ToLower(strings.Trim(word, ",.;:?!"))
+		if slices.Contains(stateWords, w) {
+			stateless = true
+			continue
+		}
+		// What has a digit is a number or a SKU, not a noun.
+		if n := strings.TrimRight(word, ",.;:?!"); len(w) > 3 && strings.HasSuffix(w, "s") && !strings.HasSuffix(w, "ss") && !strings.ContainsAny(w, "0123456789") {
+			word = n[:len(n)-1]
+		}
+		words = append(words, word)
+	}
+	if stateless {
+		words = joined(words)
+	}
+	return strings.Join(words, " "), stateless
+}
+
+var stateWords = []string{
+	"open", "unpaid", "overdue", "pending", "outstanding", "unreceived", "undelivered", "late", "due", "paid", "closed",
+	"transit", "in-transit", "underway", "under", "way", "their", "its", "that", "which", "are", "is", "still", "currently",
 }
 
 // namedIn takes the name of a company out of a question, and narrows the search
@@ -116,14 +152,19 @@ func asked(question string) (wanted []kind, reports bool, phrase string) {
 	if wanted == nil && !reports {
 		return kinds, true, question
 	}
-	// What joins a kind to a name is no part of the name.
-	for len(rest) > 0 && slices.Contains(joining, strings.ToLower(rest[0])) {
-		rest = rest[1:]
+	return wanted, reports, strings.Join(joined(rest), " ")
+}
+
+// joined drops at both ends what joins a kind to a name and is no part of the
+// name.
+func joined(words []string) []string {
+	for len(words) > 0 && slices.Contains(joining, strings.ToLower(words[0])) {
+		words = words[1:]
 	}
-	for len(rest) > 0 && slices.Contains(joining, strings.ToLower(rest[len(rest)-1])) {
-		rest = rest[:len(rest)-1]
+	for len(words) > 0 && slices.Contains(joining, strings.ToLower(words[len(words)-1])) {
+		words = words[:len(words)-1]
 	}
-	return wanted, reports, strings.Join(rest, " ")
+	return words
 }
 
 var joining = []string{"of", "from", "for", "by", "to", "with", "the", "a", "an", "all", "any", "about", "on", "in", "my", "number", "no", "no."}
@@ -138,6 +179,8 @@ type finder struct {
 	hits []hit
 	// more counts the lists of which only the first page was read.
 	more int
+	// stateless says that a word for a state was left out of the question.
+	stateless bool
 }
 
 // round searches everywhere for one phrase; an empty one gives the newest.
@@ -200,8 +243,17 @@ func (f *finder) answer() results {
 	for _, h := range f.hits[:min(len(f.hits), maxResults)] {
 		out.Results = append(out.Results, h.result)
 	}
-	if f.more > 0 || len(f.hits) > maxResults {
-		out.More = "There are more than these. Search for something more exact, or use the tool that lists the kind that you need."
+	var notes []string
+	if len(f.hits) == 0 {
+		notes = append(notes, "Nothing was found. Try one word of a name, a SKU or a document number. "+
+			"For what is open, in transit, unpaid or overdue use company_overview; the tools that list a kind have filters.")
+	} else if f.stateless {
+		notes = append(notes, "Search does not know states such as open, unpaid or in transit: these were found without them, in any state. "+
+			"For what is open, in transit, unpaid or overdue use company_overview.")
 	}
+	if f.more > 0 || len(f.hits) > maxResults {
+		notes = append(notes, "There are more than these. Search for something more exact, or use the tool that lists the kind that you need.")
+	}
+	out.More = strings.Join(notes, " ")
 	return out
 }

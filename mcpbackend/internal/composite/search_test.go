@@ -82,6 +82,89 @@ func TestSearchTriesTheLongestWordWhenThePhraseFindsNothing(t *testing.T) {
 	}
 }
 
+func TestSearchTriesWithoutStatesAndPluralsWhenThePhraseFindsNothing(t *testing.T) {
+	t.Parallel()
+	const states = "in any state"
+	for question, want := range map[string]struct {
+		// The list and the phrase that have a record, and the phrases that were
+		// asked for before.
+		operation, phrase, before, more string
+	}{
+		"open orders LINDEN":                 {"inventoryOrders.list", "LINDEN", "[open LINDEN]", states},
+		"open orders from LINDEN":            {"inventoryOrders.list", "LINDEN", "[open from LINDEN]", states},
+		"unpaid bills":                       {"bills.list", "", "[unpaid]", states},
+		"Overdue bills?":                     {"bills.list", "", "[Overdue]", states},
+		"orders in transit":                  {"inventoryOrders.list", "", "[transit]", states},
+		"shipments under way":                {"shipments.list", "", "[under way]", states},
+		"shipments on their way":             {"shipments.list", "", "[their way]", states},
+		"pending orders of green hammocks":   {"inventoryOrders.list", "green hammock", "[pending of green hammocks]", states},
+		"open bills of Blue Meridian Cargos": {"bills.list", "Meridian", "[open of Blue Meridian Cargos Blue Meridian Cargo]", states},
+		"hammocks":                           {"listInventoryItems", "hammock", "[hammocks]", ""},
+		"Hammocks!":                          {"listInventoryItems", "Hammock", "[Hammocks!]", ""},
+		"big hammocks":                       {"listInventoryItems", "hammock", "[big hammocks big hammock]", ""},
+	} {
+		otherwise := answers(map[string]string{"listCompanies": list(acme)})
+		a := &api{}
+		a.answer = func(ctx ctx, r neonpanel.Request) (string, error) {
+			if r.Operation == want.operation && queryOf(r, "search") == want.phrase {
+				return list(`{"id":7,"name":"x"}`), nil
+			}
+			return otherwise(ctx, r)
+		}
+		got := decoded[results](t, run(t.Context(), t, a, "search", fmt.Sprintf(`{"query":%q}`, question)))
+		var before []string
+		for _, r := range a.requests {
+			if phrase := queryOf(r, "search"); r.Operation == want.operation && phrase != want.phrase {
+				before = append(before, phrase)
+			}
+		}
+		if len(got.Results) != 1 || fmt.Sprint(before) != want.before || (want.more == "") != (got.More == "") || !strings.Contains(got.More, want.more) {
+			t.Errorf("%q, after %v: %+v", question, before, got)
+		}
+	}
+}
+
+func TestSearchWithoutStatesStillSaysThatThereAreMore(t *testing.T) {
+	t.Parallel()
+	a := &api{}
+	a.answer = func(ctx ctx, r neonpanel.Request) (string, error) {
+		if r.Operation == "bills.list" && queryOf(r, "search") == "" {
+			return pageOf(1, 3, `{"id":7,"name":"x"}`), nil
+		}
+		return answers(map[string]string{"listCompanies": list(acme)})(ctx, r)
+	}
+	got := decoded[results](t, run(t.Context(), t, a, "search", `{"query":"unpaid bills"}`))
+	if !strings.Contains(got.More, "in any state") || !strings.Contains(got.More, "There are more") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestSearchAsksOnceWhenThePhraseFindsSomething(t *testing.T) {
+	t.Parallel()
+	for _, question := range []string{"open orders LINDEN", "orders of hammocks"} {
+		a := &api{answer: answers(map[string]string{"listCompanies": list(acme), "inventoryOrders.list": list(`{"id":7,"name":"Open Linden"}`)})}
+		got := decoded[results](t, run(t.Context(), t, a, "search", fmt.Sprintf(`{"query":%q}`, question)))
+		if len(got.Results) != 1 || got.More != "" || len(a.asked("inventoryOrders.list")) != 1 {
+			t.Errorf("%q: %+v", question, got)
+		}
+	}
+}
+
+func TestSearchSaysWhatToTryWhenNothingIsFound(t *testing.T) {
+	t.Parallel()
+	// With no word but that of a state, and no kind, there is nothing to look for.
+	for question, rounds := range map[string]int{"unpaid bills": 2, "overdue": 1, "hammocks": 2, "glass": 1, "AB12S": 1, "blue meridian": 2, "gas": 1} {
+		a := &api{answer: answers(map[string]string{"listCompanies": list(acme)})}
+		got := decoded[results](t, run(t.Context(), t, a, "search", fmt.Sprintf(`{"query":%q}`, question)))
+		if len(got.Results) != 0 || !strings.Contains(got.More, "company_overview") || !strings.HasPrefix(got.More, "Nothing was found") {
+			t.Errorf("%q: %+v", question, got)
+		}
+		if n := len(a.asked("bills.list")); n != rounds {
+			t.Errorf("%q: bills were searched %d times", question, n)
+		}
+	}
+}
+
 func TestSearchSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	found := map[string]string{"listCompanies": list(acme, birch), "vendors.list": list(`{"id":3,"name":"Blue"}`)}
@@ -214,6 +297,9 @@ func FuzzSearchQuestion(f *testing.F) {
 		wanted, reports, phrase := asked(rest)
 		if len(wanted) == 0 && !reports || len(phrase) > len(rest) {
 			t.Errorf("%q asks for nothing, phrase %q", question, phrase)
+		}
+		if simple, _ := simplified(phrase); len(simple) > len(phrase) {
+			t.Errorf("%q is simplified to %q", phrase, simple)
 		}
 	})
 }
