@@ -84,7 +84,7 @@ func definitions() []definition {
 		{
 			name: "company_overview", title: "Company overview",
 			description: "How a company stands today, in one call: revenue, COGS and margin this month and last month, units in each warehouse, " +
-				"open orders, shipments on their way, payments overdue and due in 30 days. Amounts name their currency; null is unknown.",
+				"open orders, shipments on their way, payments overdue (fell due within the last year) and due in 30 days. Amounts name their currency; null is unknown.",
 			parameters: []catalogue.Parameter{oneCompany},
 			operations: []string{"listCompanies", "revenueAndCogsSummary", "listWarehouses", "warehouseBalances", "inventoryOrders.list", "shipments.list", "paymentRequests.list"},
 			run:        overview,
