@@ -273,7 +273,7 @@ func (a *authority) pool() *x509.CertPool {
 }
 
 // start makes a pod of an overlay, with the sandbox for NeonPanel.
-func start(t *testing.T, overlay, publicURL string, secrets map[string]map[string][]byte, event func(string)) *pod.Pod {
+func start(t *testing.T, overlay, publicURL string, secrets map[string]map[string][]byte, event func(string), edits ...func(*corev1.PodSpec)) *pod.Pod {
 	t.Helper()
 	set := kustomize(t, "kubernetes/overlays/"+overlay)
 	d, err := manifest.One[*appsv1.Deployment](set, "neonpanel-mcp")
@@ -291,6 +291,9 @@ func start(t *testing.T, overlay, publicURL string, secrets map[string]map[strin
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
+	}
+	for _, edit := range edits {
+		edit(&d.Spec.Template.Spec)
 	}
 	p, err := pod.New(d.Spec.Template.Spec, pod.Options{Dir: dir, Set: set, Secrets: secrets, Images: images(t), Event: event})
 	if err != nil {
@@ -349,6 +352,32 @@ func call(client *http.Client, at, token string) (*http.Response, string, error)
 		err = fmt.Errorf("%s: %s", resp.Status, text)
 	}
 	return resp, string(text), err
+}
+
+// stream opens a stream, and tells how it ends.
+func stream(t *testing.T, token string) <-chan error {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, origin+"/sse", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp, err)
+	}
+	lines := bufio.NewScanner(resp.Body)
+	if !lines.Scan() || lines.Text() != "event: endpoint" {
+		t.Fatal("the stream starts with", lines.Text(), lines.Err())
+	}
+	ended := make(chan error, 1)
+	go func() {
+		defer resp.Body.Close()
+		for lines.Scan() {
+		}
+		ended <- lines.Err() // nil: it ended as a stream should
+	}()
+	return ended
 }
 
 func TestThePodRunsAsItsManifestSays(t *testing.T) {
@@ -439,26 +468,7 @@ func TestThePodRunsAsItsManifestSays(t *testing.T) {
 
 	// One stream is open, and one call, of which NeonPanel takes its time.
 	token := n.token(t, "jwt")
-	r, err := http.NewRequest(http.MethodGet, origin+"/sse", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+token)
-	stream, err := http.DefaultClient.Do(r)
-	if err != nil || stream.StatusCode != http.StatusOK {
-		t.Fatal(stream, err)
-	}
-	defer stream.Body.Close()
-	lines := bufio.NewScanner(stream.Body)
-	if !lines.Scan() || lines.Text() != "event: endpoint" {
-		t.Fatal("the stream starts with", lines.Text(), lines.Err())
-	}
-	streamEnd := make(chan error, 1)
-	go func() {
-		for lines.Scan() {
-		}
-		streamEnd <- lines.Err() // nil: it ended as a stream should
-	}()
+	streamEnd := stream(t, token)
 	const slow = 10 * time.Second
 	n.control(t, "/faults", fmt.Sprintf(`{"path":"/api/v1/*","kind":"slow","delay":%q}`, slow))
 	type result struct {
@@ -572,4 +582,56 @@ func TestProbesDoNotDependOnNeonPanel(t *testing.T) {
 		t.Fatal(resp, err)
 	}
 	resp.Body.Close()
+}
+
+// ECS has no hook before SIGTERM: the script around Envoy drains, and both main
+// containers hear of the end at once.
+func TestTheTaskDrainsWithoutAHook(t *testing.T) {
+	n := newNeonpanel(t, t.TempDir())
+	n.start(t, origin)
+	var task ecsContainer
+	for _, c := range readTemplate(t).Resources.Task.Properties.ContainerDefinitions {
+		if c.Name == "envoy" {
+			task = c
+		}
+	}
+	p := start(t, "staging", origin, nil, nil, func(spec *corev1.PodSpec) {
+		for i := range spec.Containers {
+			c := &spec.Containers[i]
+			if c.Lifecycle = nil; c.Name != "envoy" {
+				continue
+			}
+			c.Command, c.Args = task.EntryPoint, task.Command
+			for name, value := range task.env() {
+				c.Env = append(c.Env, corev1.EnvVar{Name: name, Value: value})
+			}
+			for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe} {
+				probe.Exec.Command = slices.Replace(slices.Clone(task.HealthCheck.Command), 0, 1) // without CMD
+			}
+		}
+	})
+	ready(t, p)
+	token := n.token(t, "jwt")
+	streamEnd := stream(t, token)
+	n.control(t, "/faults", `{"path":"/api/v1/*","kind":"slow","delay":"4s"}`)
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := call(nil, origin, token)
+		done <- err
+	}()
+	eventually(t, func() error {
+		if n := open(t); n != "2" {
+			return fmt.Errorf("%s requests are open, not the stream and the call", n)
+		}
+		return nil
+	})
+	if err := p.Stop(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("the call that was open: %v", err)
+	}
+	if err := <-streamEnd; err != nil {
+		t.Errorf("the stream broke off: %v", err)
+	}
 }
