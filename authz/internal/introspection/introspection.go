@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -46,8 +48,8 @@ type Config struct {
 // maxAnswer caps an introspection response.
 const maxAnswer = 64 << 10
 
-// After maxFailures calls in a row that failed, none is made for a pause; then
-// one is, and its outcome decides.
+// After maxFailures calls in a row that found the server down, none is made for
+// a pause; then one is, and its outcome decides.
 const (
 	maxFailures = 5
 	pause       = 5 * time.Second
@@ -78,9 +80,6 @@ type Client struct {
 
 // New makes a Client.
 func New(config Config) *Client {
-	// iss is optional in a response (RFC 7662 §2.2), and it is the issuer
-	// itself that speaks here; one that is there must be right.
-	config.Rules.AllowMissingIssuer = true
 	return &Client{
 		config:  config,
 		turns:   make(chan struct{}, config.InFlight),
@@ -89,7 +88,7 @@ func New(config Config) *Client {
 			MaxRequests:  1,
 			Timeout:      pause,
 			ReadyToTrip:  func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= maxFailures },
-			IsSuccessful: func(err error) bool { return err == nil || tokensFault(err) },
+			IsSuccessful: func(err error) bool { return !down(err) },
 		}),
 	}
 }
@@ -259,19 +258,23 @@ func (c *Client) ask(ctx context.Context, address, raw string) (object strictjso
 	return Parse(body)
 }
 
-// tokensFault reports that the server answered, and did not like the token in
-// particular. It tells nothing about the next one, so that bad tokens cannot
-// shut the way for good ones.
-func tokensFault(err error) bool {
+// down reports that the server cannot be reached, does not answer in time, or
+// says that it cannot serve or will not serve the gateway. All other failures are
+// answers, given in time, to one token, be they of a firewall in front of it or
+// of a fault inside: they tell nothing about the next token, so that bad tokens
+// cannot shut the way for good ones.
+func down(err error) bool {
 	var answer *upstream.StatusError
-	if !errors.As(err, &answer) {
+	if errors.As(err, &answer) {
+		switch answer.Status {
+		case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusTooManyRequests,
+			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return true
+		}
 		return false
 	}
-	switch answer.Status {
-	case 400, 404, 413, 414, 422:
-		return true
-	}
-	return false
+	var late net.Error
+	return upstream.Broken(err) || errors.As(err, &late) && late.Timeout()
 }
 
 // Parse reads an introspection response (RFC 7662 §2.2).

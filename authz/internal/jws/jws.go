@@ -6,6 +6,7 @@ package jws
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -52,6 +53,21 @@ func Looks(raw string) bool {
 		header = header[n:]
 	}
 	return false
+}
+
+// HasHeader reports whether raw Looks like a JWS and its first part is a whole
+// JSON object in base64url. What the object says, and how it is spelt, is not
+// judged: a JWT with a bad header is a bad JWT, and no opaque token.
+func HasHeader(raw string) bool {
+	if !Looks(raw) {
+		return false
+	}
+	header, _, _ := strings.Cut(raw, ".")
+	header = strings.TrimRight(header, "=")
+	// Most headers fit here, and then nothing is allocated.
+	var text, object [256]byte
+	decoded, err := base64.RawURLEncoding.AppendDecode(object[:0], append(text[:0], header...))
+	return err == nil && json.Valid(decoded)
 }
 
 // Parse takes a compact serialisation apart. Its errors are *token.Error.

@@ -192,6 +192,41 @@ func TestECDSASignatureShapes(t *testing.T) {
 	}
 }
 
+func TestHasHeader(t *testing.T) {
+	t.Parallel()
+	long := issuertest.Base64(`{"alg":"RS256","kid":"` + strings.Repeat("k", 2000) + `"}`)
+	for raw, want := range map[string]bool{
+		issuertest.Base64(`{"alg":"RS256"}`) + ".e30.c2ln":   true,
+		issuertest.Base64(`{"alg":"RS256"}`) + "==.e30.c2ln": true,
+		issuertest.Base64("\n {\"alg\":1} ") + "..":          true,
+		issuertest.Base64(`{"a":1,"a":2}`) + ".x.y":          true,
+		"e31.x.y":            true, // {} with stray bits
+		long + ".x.y":        true,
+		long[:2000] + ".x.y": false,
+		"e2FiYw.aaaa.bbbb":   false,
+		"e2Fi+w.aaaa.bbbb":   false,
+		"WzFd.WzFd.WzFd":     false,
+		"e30.x":              false,
+		"e30e30.x.y":         false,
+		"1.2.3":              false,
+		"":                   false,
+	} {
+		if got := jws.HasHeader(raw); got != want {
+			t.Errorf("HasHeader(%q) is %v", raw, got)
+		}
+	}
+}
+
+func BenchmarkHasHeader(b *testing.B) {
+	raw := issuertest.Base64(`{"alg":"RS256","typ":"at+jwt","kid":"8f14e45fceea167a5a36dedd4bea2543"}`) + ".e30.c2ln"
+	b.ReportAllocs()
+	for b.Loop() {
+		if !jws.HasHeader(raw) {
+			b.Fatal("no header")
+		}
+	}
+}
+
 func cutLast(raw string) (before, after string, found bool) {
 	at := strings.LastIndexByte(raw, '.')
 	return raw[:at], raw[at+1:], at >= 0
@@ -219,7 +254,7 @@ func FuzzParse(f *testing.F) {
 		if base64.RawURLEncoding.EncodeToString(parsed.Payload) != parts[1] {
 			t.Fatal("two spellings of one payload")
 		}
-		if !jws.Looks(raw) {
+		if !jws.Looks(raw) || !jws.HasHeader(raw) {
 			t.Fatal("parsed, but does not look like a JWS")
 		}
 	})

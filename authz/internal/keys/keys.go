@@ -74,8 +74,9 @@ type snapshot struct {
 }
 
 type flight struct {
-	done chan struct{}
-	err  error // to be read when done is closed
+	began time.Time
+	done  chan struct{}
+	err   error // to be read when done is closed
 }
 
 // New makes an empty Set; Run fills it.
@@ -144,18 +145,18 @@ func (s *Set) fetch(background bool) *flight {
 	if s.running == nil || s.running.Err() != nil || !background && now.Sub(s.tried) < s.config.Cooldown {
 		return nil
 	}
-	f := &flight{done: make(chan struct{})}
+	f := &flight{began: now, done: make(chan struct{})}
 	s.flight, s.tried = f, now
 	s.flights.Add(1)
-	go s.fly(s.running, f, now)
+	go s.fly(s.running, f)
 	return f
 }
 
-func (s *Set) fly(ctx context.Context, f *flight, began time.Time) {
+func (s *Set) fly(ctx context.Context, f *flight) {
 	defer s.flights.Done()
 	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 	defer cancel()
-	skipped, err := s.load(ctx, began)
+	skipped, err := s.load(ctx, f.began)
 	f.err = err
 	if err == nil {
 		s.fault.Store(nil)
@@ -163,7 +164,7 @@ func (s *Set) fly(ctx context.Context, f *flight, began time.Time) {
 		s.fault.Store(&err)
 	}
 	if s.config.Fetched != nil {
-		s.config.Fetched(time.Since(began), skipped, err)
+		s.config.Fetched(time.Since(f.began), skipped, err)
 	}
 	s.mu.Lock()
 	s.flight = nil
@@ -253,25 +254,24 @@ func (s *Set) Trusts(print Thumbprint, now time.Time) token.Reason {
 	return ""
 }
 
+// ErrCooldown is the cause of a refusal that the cool-down alone decided: the
+// first fetch after it may undo it.
+var ErrCooldown = errors.New("the keys were fetched a moment ago")
+
 // Verify verifies a signature and returns the thumbprint of its key. issuedAt
 // is the token's `iat`, zero if unknown: it tells whether a fetch could have
 // seen the token's key. Its errors are *token.Error.
 func (s *Set) Verify(ctx context.Context, t jws.Token, issuedAt time.Time) (Thumbprint, error) {
 	print, reason := s.try(t)
-	switch reason {
-	case "":
+	if reason == "" {
 		return print, nil
-	case token.KeyUnknown, token.SignatureInvalid, token.AlgorithmRefused:
-		// The key may be new, under a kid of its own or under an old one.
-		asked := s.current.Load().asked
-		// NumericDates are often cut to whole seconds, hence one second more.
-		seen := !issuedAt.IsZero() && asked.Sub(issuedAt) >= time.Second
-		if seen || time.Since(asked) < s.config.Cooldown {
-			s.fetch(false)
-			return Thumbprint{}, token.Refuse(reason, nil)
-		}
+	}
+	if final, cause := s.final(reason, issuedAt); final {
+		s.fetch(false)
+		return Thumbprint{}, token.Refuse(reason, cause)
 	}
 
+	came := time.Now()
 	f := s.fetch(false)
 	if f == nil {
 		return Thumbprint{}, token.Refuse(pending(reason), nil)
@@ -282,20 +282,49 @@ func (s *Set) Verify(ctx context.Context, t jws.Token, issuedAt time.Time) (Thum
 	}
 	timer := time.NewTimer(s.config.Wait)
 	defer timer.Stop()
-	select {
-	case <-f.done:
-	case <-timer.C:
-		return Thumbprint{}, token.Refuse(pending(reason), errors.New("no answer in time"))
-	case <-ctx.Done():
-		return Thumbprint{}, token.Refuse(token.Interrupted, ctx.Err())
+	for {
+		select {
+		case <-f.done:
+		case <-timer.C:
+			return Thumbprint{}, token.Refuse(pending(reason), errors.New("no answer in time"))
+		case <-ctx.Done():
+			return Thumbprint{}, token.Refuse(token.Interrupted, ctx.Err())
+		}
+		if f.err != nil {
+			return Thumbprint{}, token.Refuse(pending(reason), f.err)
+		}
+		if print, reason = s.try(t); reason == "" {
+			return print, nil
+		}
+		if !f.began.Before(came) {
+			return Thumbprint{}, token.Refuse(reason, nil)
+		}
+		// The fetch was under way when the token came, which may be newer.
+		if final, cause := s.final(reason, issuedAt); final {
+			return Thumbprint{}, token.Refuse(reason, cause)
+		}
+		if f = s.fetch(false); f == nil {
+			return Thumbprint{}, token.Refuse(pending(reason), nil)
+		}
 	}
-	if f.err != nil {
-		return Thumbprint{}, token.Refuse(pending(reason), f.err)
+}
+
+// final reports whether a refusal stands without another fetch: the set in force
+// was asked for after the token was issued, or within the cool-down, which is
+// then the cause.
+func (s *Set) final(reason token.Reason, issuedAt time.Time) (bool, error) {
+	switch reason {
+	case token.KeyUnknown, token.SignatureInvalid, token.AlgorithmRefused:
+		// The key may be new, under a kid of its own or under an old one.
+	default:
+		return false, nil
 	}
-	if print, reason = s.try(t); reason != "" {
-		return Thumbprint{}, token.Refuse(reason, nil)
+	asked := s.current.Load().asked
+	// NumericDates are often cut to whole seconds, hence one second more.
+	if !issuedAt.IsZero() && asked.Sub(issuedAt) >= time.Second {
+		return true, nil
 	}
-	return print, nil
+	return time.Since(asked) < s.config.Cooldown, ErrCooldown
 }
 
 // pending is the reason given while a fetch that could tell has not succeeded:

@@ -93,6 +93,11 @@ func slow(after time.Duration, then func(context.Context) ([]byte, error)) func(
 // run runs a test on fake time with a Set that has made its first fetch.
 func run(t *testing.T, first func(context.Context) ([]byte, error), test func(t *testing.T, s *keys.Set, from *source)) {
 	t.Helper()
+	runCooled(t, cooldown, first, test)
+}
+
+func runCooled(t *testing.T, cooldown time.Duration, first func(context.Context) ([]byte, error), test func(t *testing.T, s *keys.Set, from *source)) {
+	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		from := &source{answer: first}
@@ -266,6 +271,39 @@ func TestNewKeyIsFoundAtOnce(t *testing.T) {
 			t.Errorf("%d fetches, want 2", n)
 		}
 	})
+}
+
+// A fetch that was under way when the token was signed tells nothing about its
+// key: another one is waited for, within the same wait.
+func TestTokenNewerThanTheFetchUnderWay(t *testing.T) {
+	for name, c := range map[string]struct {
+		second func(context.Context) ([]byte, error)
+		want   token.Reason
+		took   time.Duration
+	}{
+		"key in the next fetch":    {serveKeys(one, two), "", 600 * time.Millisecond},
+		"not in the next fetch":    {serveKeys(one), token.KeyUnknown, 600 * time.Millisecond},
+		"the next fetch fails":     {fail, token.KeyPending, 600 * time.Millisecond},
+		"the next fetch hangs":     {hang, token.KeyPending, wait},
+		"the next fetch takes 2 s": {slow(2*time.Second, serveKeys(one, two)), token.KeyPending, wait},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runCooled(t, 100*time.Millisecond, serveKeys(one), func(t *testing.T, s *keys.Set, from *source) {
+				time.Sleep(time.Minute)
+				from.set(slow(time.Second, serveKeys(one)))
+				s.Refresh()
+				synctest.Wait()
+				from.set(c.second)
+				time.Sleep(400 * time.Millisecond)
+				before := from.count()
+				reason, took := verify(t, s, two)
+				expect(t, "newer than the fetch", reason, c.want)
+				if n := from.count() - before; took != c.took || n != 1 {
+					t.Errorf("took %v and %d fetches, want %v and 1", took, n, c.took)
+				}
+			})
+		})
+	}
 }
 
 func TestNewKeyLaterThanTheWait(t *testing.T) {

@@ -30,7 +30,7 @@ func (v *Verifier) Explain(ctx context.Context, raw string, t *trail.Trail) (tok
 	t.See(trail.Size, fmt.Sprintf("%d bytes", len(raw)))
 	keep(sized(raw, t))
 	keep(spelt(raw, t))
-	isJWT := v.options.Mode == JWT || v.options.Mode == Auto && jws.Looks(raw)
+	isJWT := v.isJWT(raw)
 	v.describe(raw, isJWT, t)
 	judgement, by, _, err := v.dispatch(ctx, raw, t)
 	keep(err)
@@ -62,8 +62,12 @@ func (v *Verifier) Explain(ctx context.Context, raw string, t *trail.Trail) (tok
 // describe says what form the token has, and skips what another form has.
 func (v *Verifier) describe(raw string, isJWT bool, t *trail.Trail) {
 	t.See(trail.Form, shape(raw))
-	if jws.Looks(raw) && !isJWT {
+	switch {
+	case isJWT || !jws.Looks(raw):
+	case v.options.Mode == Opaque:
 		t.Note(trail.Form, "treated as opaque, because AUTHZ_TOKEN_MODE is opaque")
+	default:
+		t.Note(trail.Form, "treated as opaque, because its first part is no whole JSON object; if it should be a JWT, it is damaged")
 	}
 	if isJWT {
 		switch {

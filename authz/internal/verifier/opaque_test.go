@@ -22,6 +22,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/clientauth"
 	"github.com/neonpanel/mcp-gateway/authz/internal/issuertest"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
+	"github.com/neonpanel/mcp-gateway/authz/internal/trail"
 	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
 )
 
@@ -82,41 +83,41 @@ func TestIntrospectionResponses(t *testing.T) {
 			answer http.HandlerFunc
 			want   string
 		}{
-			"good":                             {issuertest.JSON(active(server.Issuer, nil)), ""},
-			"good without iss (RFC 7662 §2.2)": {issuertest.JSON(active(server.Issuer, map[string]any{"iss": nil})), ""},
-			"good without token_type":          {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": nil})), ""},
-			"inactive":                         {issuertest.JSON(`{"active":false}`), token.Inactive},
-			"inactive with all the rest":       {issuertest.JSON(active(server.Issuer, map[string]any{"active": false})), token.Inactive},
-			"active a string":                  {issuertest.JSON(active(server.Issuer, map[string]any{"active": "true"})), token.IntrospectionFailed},
-			"active a number":                  {issuertest.JSON(active(server.Issuer, map[string]any{"active": 1})), token.IntrospectionFailed},
-			"active missing":                   {issuertest.JSON(active(server.Issuer, map[string]any{"active": nil})), token.IntrospectionFailed},
-			"active in another case":           {issuertest.JSON(active(server.Issuer, map[string]any{"active": nil, "Active": true})), token.IntrospectionFailed},
-			"active twice":                     {issuertest.JSON(`{"active":false,` + active(server.Issuer, nil)[1:]), token.IntrospectionFailed},
-			"iss of another":                   {issuertest.JSON(active(server.Issuer, map[string]any{"iss": "https://evil.example"})), token.IssuerMismatch},
-			"aud of another":                   {issuertest.JSON(active(server.Issuer, map[string]any{"aud": "https://evil.example"})), token.AudienceMismatch},
-			"aud missing":                      {issuertest.JSON(active(server.Issuer, map[string]any{"aud": nil})), token.AudienceMissing},
-			"expired":                          {issuertest.JSON(active(server.Issuer, map[string]any{"exp": expired})), token.Expired},
-			"exp missing":                      {issuertest.JSON(active(server.Issuer, map[string]any{"exp": nil})), token.ExpiryMissing},
-			"not yet valid":                    {issuertest.JSON(active(server.Issuer, map[string]any{"nbf": expired + 3600})), token.NotYetValid},
-			"sub missing":                      {issuertest.JSON(active(server.Issuer, map[string]any{"sub": nil})), token.SubjectMissing},
-			"token_type DPoP (RFC 9449 §7)":    {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": "DPoP"})), token.NotAccessToken},
-			"token_type access_token":          {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": "access_token"})), token.NotAccessToken},
-			"token_type a list":                {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": []string{"Bearer"}})), token.NotAccessToken},
-			"token_type bearer":                {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": "bearer"})), ""},
-			"token_use access_token":           {issuertest.JSON(active(server.Issuer, map[string]any{"token_use": "access_token"})), ""},
-			"token_use bearer":                 {issuertest.JSON(active(server.Issuer, map[string]any{"token_use": "bearer"})), token.NotAccessToken},
-			"token_use refresh_token":          {issuertest.JSON(active(server.Issuer, map[string]any{"token_use": "refresh_token"})), token.NotAccessToken},
-			"cnf":                              {issuertest.JSON(active(server.Issuer, map[string]any{"cnf": map[string]any{}})), token.SenderBound},
-			"scope element with a space":       {issuertest.JSON(active(server.Issuer, map[string]any{"scope": []string{"a b"}})), token.ScopeInvalid},
-			"our credentials refused":          {issuertest.Status(401), token.IntrospectionFailed},
-			"status 400":                       {issuertest.Status(400), token.IntrospectionFailed},
-			"status 500":                       {issuertest.Status(500), token.IntrospectionFailed},
-			"status 503":                       {issuertest.Status(503), token.IntrospectionFailed},
-			"status 204":                       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, token.IntrospectionFailed},
-			"HTML with 200":                    {issuertest.Status(200), token.IntrospectionFailed},
-			"empty":                            {issuertest.JSON(""), token.IntrospectionFailed},
-			"an array":                         {issuertest.JSON("[]"), token.IntrospectionFailed},
-			"longer than allowed":              {issuertest.JSON(active(server.Issuer, map[string]any{"x": strings.Repeat("x", 70000)})), token.IntrospectionFailed},
+			"good":                          {issuertest.JSON(active(server.Issuer, nil)), ""},
+			"iss missing":                   {issuertest.JSON(active(server.Issuer, map[string]any{"iss": nil})), token.IssuerMissing},
+			"good without token_type":       {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": nil})), ""},
+			"inactive":                      {issuertest.JSON(`{"active":false}`), token.Inactive},
+			"inactive with all the rest":    {issuertest.JSON(active(server.Issuer, map[string]any{"active": false})), token.Inactive},
+			"active a string":               {issuertest.JSON(active(server.Issuer, map[string]any{"active": "true"})), token.IntrospectionFailed},
+			"active a number":               {issuertest.JSON(active(server.Issuer, map[string]any{"active": 1})), token.IntrospectionFailed},
+			"active missing":                {issuertest.JSON(active(server.Issuer, map[string]any{"active": nil})), token.IntrospectionFailed},
+			"active in another case":        {issuertest.JSON(active(server.Issuer, map[string]any{"active": nil, "Active": true})), token.IntrospectionFailed},
+			"active twice":                  {issuertest.JSON(`{"active":false,` + active(server.Issuer, nil)[1:]), token.IntrospectionFailed},
+			"iss of another":                {issuertest.JSON(active(server.Issuer, map[string]any{"iss": "https://evil.example"})), token.IssuerMismatch},
+			"aud of another":                {issuertest.JSON(active(server.Issuer, map[string]any{"aud": "https://evil.example"})), token.AudienceMismatch},
+			"aud missing":                   {issuertest.JSON(active(server.Issuer, map[string]any{"aud": nil})), token.AudienceMissing},
+			"expired":                       {issuertest.JSON(active(server.Issuer, map[string]any{"exp": expired})), token.Expired},
+			"exp missing":                   {issuertest.JSON(active(server.Issuer, map[string]any{"exp": nil})), token.ExpiryMissing},
+			"not yet valid":                 {issuertest.JSON(active(server.Issuer, map[string]any{"nbf": expired + 3600})), token.NotYetValid},
+			"sub missing":                   {issuertest.JSON(active(server.Issuer, map[string]any{"sub": nil})), token.SubjectMissing},
+			"token_type DPoP (RFC 9449 §7)": {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": "DPoP"})), token.NotAccessToken},
+			"token_type access_token":       {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": "access_token"})), token.NotAccessToken},
+			"token_type a list":             {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": []string{"Bearer"}})), token.NotAccessToken},
+			"token_type bearer":             {issuertest.JSON(active(server.Issuer, map[string]any{"token_type": "bearer"})), ""},
+			"token_use access_token":        {issuertest.JSON(active(server.Issuer, map[string]any{"token_use": "access_token"})), ""},
+			"token_use bearer":              {issuertest.JSON(active(server.Issuer, map[string]any{"token_use": "bearer"})), token.NotAccessToken},
+			"token_use refresh_token":       {issuertest.JSON(active(server.Issuer, map[string]any{"token_use": "refresh_token"})), token.NotAccessToken},
+			"cnf":                           {issuertest.JSON(active(server.Issuer, map[string]any{"cnf": map[string]any{}})), token.SenderBound},
+			"scope element with a space":    {issuertest.JSON(active(server.Issuer, map[string]any{"scope": []string{"a b"}})), token.ScopeInvalid},
+			"our credentials refused":       {issuertest.Status(401), token.IntrospectionFailed},
+			"status 400":                    {issuertest.Status(400), token.IntrospectionFailed},
+			"status 500":                    {issuertest.Status(500), token.IntrospectionFailed},
+			"status 503":                    {issuertest.Status(503), token.IntrospectionFailed},
+			"status 204":                    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, token.IntrospectionFailed},
+			"HTML with 200":                 {issuertest.Status(200), token.IntrospectionFailed},
+			"empty":                         {issuertest.JSON(""), token.IntrospectionFailed},
+			"an array":                      {issuertest.JSON("[]"), token.IntrospectionFailed},
+			"longer than allowed":           {issuertest.JSON(active(server.Issuer, map[string]any{"x": strings.Repeat("x", 70000)})), token.IntrospectionFailed},
 			"a redirect, which is not followed": {func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 			}, token.IntrospectionFailed},
@@ -147,6 +148,21 @@ func TestIntrospectionResponses(t *testing.T) {
 		}
 		if n := server.Calls("/elsewhere"); n != 0 {
 			t.Error("a redirect of a POST was followed")
+		}
+	})
+}
+
+// RFC 7662 §2.2 lets a response do without iss; it takes the setting that lets a
+// JWT do without, and one that is there must be right all the same.
+func TestResponseWithoutIssuerTakesTheSetting(t *testing.T) {
+	inBubble(t, func(o *verifier.Options) { withIntrospection(o); o.AllowMissingIssuer = true }, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, map[string]any{"iss": nil})))
+		if _, err := v.Verify(t.Context(), "without"); err != nil {
+			t.Error("without iss:", err)
+		}
+		server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, map[string]any{"iss": "https://evil.example"})))
+		if _, err := v.Verify(t.Context(), "wrong"); reason(t, err) != token.IssuerMismatch {
+			t.Error("of another:", err)
 		}
 	})
 }
@@ -353,10 +369,12 @@ func TestOnlyBrokenConnectionsAreRetried(t *testing.T) {
 	})
 }
 
-// A server that answers 400 to made-up tokens is not down.
+// A server that answers made-up tokens with a refusal, be it that of a firewall
+// in front of it or of a fault inside, is not down.
 func TestBadTokensDoNotTripTheBreaker(t *testing.T) {
 	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
-		for _, status := range []int{400, 404, 413, 414, 422} {
+		// 200 is a page in HTML.
+		for _, status := range []int{200, 400, 403, 404, 406, 413, 414, 422, 431, 500, 501} {
 			server.Serve(issuertest.PathIntrospect, issuertest.Status(status))
 			for i := range 20 {
 				if _, err := v.Verify(t.Context(), fmt.Sprintf("bad-%d-%d", status, i)); reason(t, err) != token.IntrospectionFailed {
@@ -450,7 +468,9 @@ func TestJWTIsNeverIntrospectedAsOpaque(t *testing.T) {
 		for name, raw := range map[string]string{
 			"forged":         issuertest.NewSigner("RS256", "one", 2).Sign(claims(server.Issuer, nil)),
 			"unsigned":       unsigned(server.Issuer, "none"),
-			"broken header":  issuertest.Base64(`{"alg"`) + ".e30.c2ln",
+			"bad header":     issuertest.Base64(`{"alg":7,"alg":7}`) + ".e30.c2ln",
+			"padded header":  issuertest.Base64(`{"alg":"RS256"}`) + "=.e30.c2ln",
+			"long header":    issuertest.Base64(`{"kid":"`+strings.Repeat("k", 1000)+`"}`) + ".e30.c2ln",
 			"spaces first":   issuertest.Base64("            {}") + ".e30.c2ln",
 			"expired":        sign(server.Issuer, map[string]any{"exp": 1}),
 			"non-canonical ": issuertest.Base64(`{"alg":"RS256"}`) + ".e31.c2ln",
@@ -463,6 +483,31 @@ func TestJWTIsNeverIntrospectedAsOpaque(t *testing.T) {
 			t.Errorf("%d introspections", n)
 		}
 	})
+}
+
+// What begins like a JWT and is none is opaque, where somebody can be asked.
+func TestOpaqueTokenThatBeginsLikeAJWT(t *testing.T) {
+	const raw = "e2FiYw.aaaa.bbbb" // the first part is {abc
+	for name, c := range map[string]struct {
+		set  func(*verifier.Options)
+		want string
+	}{
+		"auto":                       {withIntrospection, ""},
+		"auto without introspection": {nil, token.Undecodable},
+		"jwt":                        {func(o *verifier.Options) { withIntrospection(o); o.Mode = verifier.JWT }, token.Undecodable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, c.set, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+				server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
+				if _, err := v.Verify(t.Context(), raw); reason(t, err) != c.want {
+					t.Errorf("%v, want %q", err, c.want)
+				}
+				if _, err := v.Explain(t.Context(), raw, trail.New()); reason(t, err) != c.want {
+					t.Errorf("explained: %v, want %q", err, c.want)
+				}
+			})
+		})
+	}
 }
 
 func TestModes(t *testing.T) {
@@ -641,6 +686,30 @@ func TestIntrospectionBreaker(t *testing.T) {
 		for range 3 {
 			time.Sleep(time.Millisecond)
 			ask("")
+		}
+	})
+}
+
+// What opens the breaker by being answered is what tells about the server, and not
+// about a token.
+func TestStatusesThatOpenTheBreaker(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		for _, status := range []int{401, 408, 429, 502, 503, 504} {
+			server.Serve(issuertest.PathIntrospect, issuertest.Status(status))
+			before := server.Calls(issuertest.PathIntrospect)
+			for i := range 20 {
+				if _, err := v.Verify(t.Context(), fmt.Sprintf("%d-%d", status, i)); reason(t, err) != token.IntrospectionFailed {
+					t.Fatal(err)
+				}
+			}
+			if n := server.Calls(issuertest.PathIntrospect) - before; n != 5 {
+				t.Errorf("%d: %d calls", status, n)
+			}
+			server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
+			time.Sleep(5100 * time.Millisecond)
+			if _, err := v.Verify(t.Context(), fmt.Sprint("after-", status)); err != nil {
+				t.Errorf("after %d: %v", status, err)
+			}
 		}
 	})
 }

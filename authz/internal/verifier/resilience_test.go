@@ -259,6 +259,33 @@ func TestFreshlyRotatedKeyHealsARememberedRefusal(t *testing.T) {
 	})
 }
 
+// What the cool-down alone decided ends with it: a key that was added right after
+// the start serves from the end of the cool-down on.
+func TestRefusalInTheCooldownEndsWithIt(t *testing.T) {
+	for name, added := range map[string]*issuertest.Signer{
+		"under a kid of its own": issuertest.NewSigner("RS256", "two", 2),
+		"under an old kid":       issuertest.NewSigner("RS256", "one", 2),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+				server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(added)))
+				time.Sleep(8500 * time.Millisecond)
+				raw := added.Sign(claims(server.Issuer, nil))
+				for range 3 {
+					if _, err := v.Verify(t.Context(), raw); err == nil {
+						t.Fatal("accepted within the cool-down")
+					}
+					time.Sleep(499 * time.Millisecond)
+				}
+				time.Sleep(4 * time.Millisecond)
+				if _, err := v.Verify(t.Context(), raw); err != nil {
+					t.Error("after the cool-down:", err)
+				}
+			})
+		})
+	}
+}
+
 func TestFloodOfBadTokensEvictsNoGoodOneAndCausesNoStorm(t *testing.T) {
 	inBubble(t, func(o *verifier.Options) { o.CacheSize = 100 }, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
 		good := signer.Sign(claims(server.Issuer, nil))

@@ -305,11 +305,24 @@ func (v *Verifier) judge(ctx context.Context, key verdict.Key, raw string) (resu
 	return outcome{verdict: accepted, from: from}
 }
 
+// isJWT reports whether a token is judged as a JWT. Where the issuer can be asked,
+// what only begins like one is opaque; where nobody can, it is told what is wrong
+// with it as a JWT.
+func (v *Verifier) isJWT(raw string) bool {
+	switch {
+	case v.options.Mode != Auto:
+		return v.options.Mode == JWT
+	case v.introspect == nil:
+		return jws.Looks(raw)
+	}
+	return jws.HasHeader(raw)
+}
+
 // dispatch sends a token to the judge of its form. by is the key that vouches
 // for it, if one does. With a record, if t is not nil, the faults are in the
 // record alone.
 func (v *Verifier) dispatch(ctx context.Context, raw string, t *trail.Trail) (j jwt.Judgement, by *keys.Thumbprint, from Source, err error) {
-	if v.options.Mode == JWT || v.options.Mode == Auto && jws.Looks(raw) {
+	if v.isJWT(raw) {
 		if !jws.Looks(raw) {
 			return j, nil, FromNowhere, t.Fail(trail.Form, token.Opaque, nil)
 		}
@@ -335,12 +348,13 @@ func (v *Verifier) dispatch(ctx context.Context, raw string, t *trail.Trail) (j 
 }
 
 // remembered reports whether a refusal is worth remembering: it cost a
-// signature or a call, and asking again at once would bring the same.
+// signature or a call, and asking again at once would bring the same. An unknown
+// key costs neither, and what the cool-down decided ends with the cool-down.
 func remembered(err *token.Error, from Source) bool {
-	if err.Kind != token.Invalid {
+	if err.Kind != token.Invalid || errors.Is(err, keys.ErrCooldown) {
 		return false
 	}
-	return from == FromIntrospection || err.Reason == token.SignatureInvalid || err.Reason == token.KeyUnknown
+	return from == FromIntrospection || err.Reason == token.SignatureInvalid
 }
 
 func asError(err error) *token.Error {
