@@ -10,8 +10,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/writes"
 )
 
 // minimal are arguments with which a tool can be called: every required one, and
@@ -370,6 +372,20 @@ func TestSimultaneousWritesAreSentOnce(t *testing.T) {
 	}
 	if first != 1 || s.calls.Load() != 1 {
 		t.Errorf("%d were the first, sent %d times", first, s.calls.Load())
+	}
+}
+
+func TestDescriptionsTellHowLongACallIsKeptAndFollowed(t *testing.T) {
+	t.Parallel()
+	for _, tool := range writing(t) {
+		text := strings.ToLower(tool.Description)
+		if strings.Contains(text, "creates a second") && (!strings.Contains(text, "two minutes") || writes.Keep != 2*time.Minute) {
+			t.Errorf("%s: %s", tool.Name, tool.Description)
+		}
+		follows := tool.Operation.Next != nil && tool.Operation.Next.Tool != tool.Name
+		if follows != strings.Contains(text, fmt.Sprintf("waits up to %.0f seconds", Followed.Seconds())) || strings.Contains(text, "at once") {
+			t.Errorf("%s, which is followed up: %v: %s", tool.Name, follows, tool.Description)
+		}
 	}
 }
 
