@@ -2,6 +2,7 @@ package legacysse
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -44,8 +45,8 @@ type session struct {
 
 	mu       sync.Mutex
 	expires  time.Time
-	inFlight map[jsonrpc.ID]struct{}
-	waiting  int // bytes in out
+	inFlight map[jsonrpc.ID]bool // whether the client cancelled the call
+	waiting  int                 // bytes in out
 	ending   bool
 	once     struct{ overflow, failed, closed sync.Once }
 }
@@ -56,7 +57,7 @@ func newSession(id string, owner identity.Owner, expires time.Time) *session {
 		id: id, owner: owner, expires: expires,
 		in: make(chan jsonrpc.Message), out: make(chan []byte, queue),
 		overflow: make(chan struct{}), failed: make(chan struct{}), idle: make(chan struct{}, 1), closed: make(chan struct{}),
-		calls: ctx, cancel: cancel, inFlight: map[jsonrpc.ID]struct{}{},
+		calls: ctx, cancel: cancel, inFlight: map[jsonrpc.ID]bool{},
 	}
 }
 
@@ -84,6 +85,9 @@ func (s *session) Write(_ context.Context, m jsonrpc.Message) error {
 	response, isResponse := m.(*jsonrpc.Response)
 	if isResponse {
 		defer s.answered(response.ID)
+		if s.cancelled(response.ID) {
+			return nil
+		}
 		if wire := new(jsonrpc.Error); response.Error != nil && (!errors.As(response.Error, &wire) || wire.Code == 0) {
 			// The SDK gives no code when it cannot decode params.
 			response.Error = &jsonrpc.Error{Code: rpc.CodeInvalidParams, Message: response.Error.Error()}
@@ -193,6 +197,30 @@ func (s *session) signalLocked() {
 	}
 }
 
+// cancelCall notes that the client does not want the answer to a call any
+// more: it gets none (MCP 2024-11-05, Cancellation). The SDK ends the call.
+func (s *session) cancelCall(raw json.RawMessage) {
+	var params map[string]any
+	if json.Unmarshal(raw, &params) != nil {
+		return // the SDK ignores it too
+	}
+	id, err := jsonrpc.MakeID(params["requestId"])
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, runs := s.inFlight[id]; runs {
+		s.inFlight[id] = true
+	}
+}
+
+func (s *session) cancelled(id jsonrpc.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inFlight[id]
+}
+
 // begin counts a call, or says why it cannot start.
 func (s *session) begin(id jsonrpc.ID) *denial.Denial {
 	s.mu.Lock()
@@ -213,7 +241,7 @@ func (s *session) begin(id jsonrpc.ID) *denial.Denial {
 		d := denial.Invalid(http.StatusBadRequest, "A call with this id is still running. Give every call an id of its own.")
 		return &d
 	}
-	s.inFlight[id] = struct{}{}
+	s.inFlight[id] = false
 	return nil
 }
 
@@ -235,6 +263,9 @@ func (s *session) deliver(ctx context.Context, c identity.Caller, body []byte, f
 		if d := s.begin(request.ID); d != nil {
 			return d
 		}
+	}
+	if request != nil && !counted && request.Method == "notifications/cancelled" {
+		s.cancelCall(request.Params)
 	}
 	if counted && fault != nil {
 		// An error is of a stream that ends, for which there is nobody to tell.

@@ -297,6 +297,19 @@ func TestALegacyClientCanCancelACall(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the call went on")
 	}
+	// Once its id is free, the call has ended, without an answer.
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		status, body := post(t, as(alice), s.endpoint, call(7, "echo"))
+		if status == 202 {
+			break
+		}
+		if status != 400 || time.Now().After(deadline) {
+			t.Fatalf("the id is not free again: %d %s", status, body)
+		}
+	}
+	if data := s.next(t, "message"); !strings.Contains(data, `"id":7`) || strings.Contains(data, "isError") {
+		t.Errorf("the first message after the cancellation: %s", data)
+	}
 }
 
 func TestShutdownEndsIdleStreamsAndLetsCallsFinish(t *testing.T) {
