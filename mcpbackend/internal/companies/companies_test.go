@@ -269,6 +269,9 @@ func TestToolsTakeNames(t *testing.T) {
 				if name == "no scope" && len(asked) > 0 {
 					t.Errorf("asked %v", asked)
 				}
+				if r.Failure != nil && (strings.Join(r.Failure.Scopes, " ") == "read:companies") != (name == "no scope") {
+					t.Errorf("needs %v", r.Failure.Scopes)
+				}
 				for _, call := range asked {
 					if !strings.Contains(call, "/api/v1/companies map") {
 						t.Errorf("called %s", call)

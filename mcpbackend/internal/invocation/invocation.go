@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -166,9 +167,22 @@ func (s *Service) Call(ctx context.Context, c identity.Caller, via Transport, na
 				f.Message = unauthorizedMessage
 			}
 		}
+		if f.Scopes != nil {
+			// Which scopes a call needs can depend on its arguments.
+			outcome = outcomeScope
+			d := denial.Insufficient(c.Challenge, c.Required(union(t.Scopes, f.Scopes)))
+			out.Denial = &d
+		}
 	}
 	s.record(c, via, t.Name, out.Companies, outcome, s.Now().Sub(start))
 	return out
+}
+
+// union gives the scopes of both, sorted.
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // run calls the runner; a panic in a tool is a failed call, not a dead process.

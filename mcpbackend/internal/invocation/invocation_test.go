@@ -49,6 +49,7 @@ func TestCall(t *testing.T) {
 		counted           string
 		denied            int
 		reported, refused int
+		challenge         string
 	}{
 		{name: "ok", tool: "t", scope: "a", run: ok, counted: "t plain ok"},
 		{name: "unknown", tool: "x", run: ok, counted: "other plain unknown_tool"},
@@ -57,6 +58,9 @@ func TestCall(t *testing.T) {
 		{name: "scope off", tool: "t", scope: "b", mode: identity.Off, run: ok, counted: "t plain ok"},
 		{name: "refused", tool: "t", scope: "a", run: fails(toolcall.Unauthenticated), counted: "t plain unauthenticated", denied: 401, refused: 1},
 		{name: "timeout", tool: "t", run: fails(toolcall.Timeout), counted: "t plain timeout"},
+		{name: "scope for an argument", tool: "t", scope: "a", run: func() toolcall.Result {
+			return toolcall.Result{Failure: &toolcall.Failure{Kind: toolcall.Forbidden, Scopes: []string{"b", "a"}}}
+		}, counted: "t plain insufficient_scope", denied: 403, challenge: `error="insufficient_scope", error_description="The access token lacks a scope that this tool needs.", scope="a b"`},
 		{name: "dry run", tool: "t", run: func() toolcall.Result { return toolcall.Result{Outcome: toolcall.DryRun} }, counted: "t plain dry_run"},
 		{name: "panic", tool: "t", run: func() toolcall.Result { panic(errors.New("secret value")) }, counted: "t plain internal"},
 	} {
@@ -81,6 +85,9 @@ func TestCall(t *testing.T) {
 				t.Errorf("denial %+v, want %d", out.Denial, tc.denied)
 			case tc.denied != 0 && (out.Failure == nil || out.Denial.Challenge == ""):
 				t.Errorf("outcome %+v", out)
+			}
+			if tc.challenge != "" && !strings.HasSuffix(out.Denial.Challenge, tc.challenge) {
+				t.Errorf("challenge %s", out.Denial.Challenge)
 			}
 			if out.Known != (tc.tool == "t") {
 				t.Errorf("known %v", out.Known)

@@ -36,11 +36,12 @@ func nameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, 
 	find := func(p *catalogue.Parameter, raw json.RawMessage) (json.RawMessage, *Failure) {
 		given := text(raw)
 		uuid, fault, err := given, "", error(nil)
+		var scopes []string
 		switch {
 		case companies == nil, companies.IsUUID(given):
 		case c.May != nil && !c.May(p.NameScopes):
 			// A name must not tell what list_companies would refuse.
-			err = &neonpanel.Error{Class: neonpanel.Forbidden}
+			err, scopes = &neonpanel.Error{Class: neonpanel.Forbidden}, p.NameScopes
 		default:
 			uuid, fault, err = companies.Find(ctx, c, given)
 		}
@@ -50,6 +51,10 @@ func nameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, 
 			var e *neonpanel.Error
 			if errors.As(err, &e) && (e.Class == neonpanel.Forbidden || e.Class == neonpanel.NotFound) {
 				f.Message = t.Name + " was not called: the user's companies cannot be listed, so " + p.Argument + " must be a uuid."
+				if scopes != nil {
+					f.Scopes = scopes
+					f.Message = t.Name + " was not called: to find a company by its name needs " + strings.Join(scopes, " ") + ", which was not granted; without it " + p.Argument + " must be a uuid."
+				}
 			} else {
 				f.Message = t.Name + " was not called, because the company could not be looked up. " + f.Message
 			}

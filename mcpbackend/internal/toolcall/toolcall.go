@@ -69,6 +69,9 @@ type Failure struct {
 	Message string
 	// RetryAfter is zero when unknown.
 	RetryAfter time.Duration
+	// Scopes are those that this call needs beyond its tool's, when the caller
+	// lacks one of them.
+	Scopes []string
 }
 
 // FailureKind is a closed set; it is also the metric label.
