@@ -65,9 +65,9 @@ func (c *Command) Main(ctx context.Context, stdin io.Reader, stdout io.Writer) e
 	if err != nil {
 		return Status{StatusUsage, err}
 	}
-	output := report.Text(raw)
+	output := report.Text()
 	if c.JSON {
-		output = report.JSON(raw)
+		output = report.JSON()
 	}
 	if _, err := stdout.Write(output); err != nil {
 		return Status{StatusUsage, err}

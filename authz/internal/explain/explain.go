@@ -89,7 +89,8 @@ type Options struct {
 	Transport http.RoundTripper
 }
 
-// Explain judges one token. The error is one of the settings.
+// Explain judges one token. The report shows neither its signature nor the
+// whole of it. The error is one of the settings.
 func Explain(ctx context.Context, o Options, raw string) (Report, error) {
 	c, err := o.Settings.Validate()
 	if err != nil {
@@ -104,6 +105,7 @@ func Explain(ctx context.Context, o Options, raw string) (Report, error) {
 			return Report{}, err
 		}
 	}
+	report.mask(newSecrets(raw))
 	return report, nil
 }
 
@@ -173,7 +175,7 @@ func (o Options) judge(ctx context.Context, c config.Config, raw string) (Report
 		}
 		_ = t.Fail(at, answer.Facts.Reason, answer.Cause)
 	}
-	report.Checks = describe(c, verify.Metadata(), t.Steps(), who)
+	report.Checks = describe(c, verify.Metadata(), t.Steps(), who, newSecrets(raw))
 	return report, evidence{who, t.Judged()}, nil
 }
 
@@ -191,15 +193,19 @@ func (a answered) Verify(context.Context, string) (token.Identity, error) {
 }
 
 // describe adds to each step what decided it and what to do about it.
-func describe(c config.Config, issuer verifier.Metadata, steps []trail.Step, who token.Identity) []Check {
+func describe(c config.Config, issuer verifier.Metadata, steps []trail.Step, who token.Identity, hidden *secrets) []Check {
 	unread := slices.ContainsFunc(steps, func(s trail.Step) bool {
 		return s.Check == trail.Scopes && s.Result != trail.Pass
 	})
 	checks := make([]Check, 0, len(steps))
 	for _, s := range steps {
 		check := Check{
-			Name: s.Check, Result: s.Result, Seen: printable(s.Seen), Note: printable(s.Note), Reason: s.Reason,
-			DecidedBy: decidedBy(c, issuer, s.Check),
+			Name: s.Check, Result: s.Result, Seen: printable(hidden.value(s.Seen)), Note: s.Note, Reason: s.Reason,
+			DecidedBy: foreign(decidedBy(c, issuer, s.Check)),
+		}
+		// Why a check was skipped is said in words of ours alone.
+		if s.Result != trail.Skipped {
+			check.Note = printable(hidden.sentence(s.Note))
 		}
 		switch {
 		case s.Check == trail.Scopes && s.Result == trail.Pass && len(who.Scopes) > 0:
@@ -208,7 +214,7 @@ func describe(c config.Config, issuer verifier.Metadata, steps []trail.Step, who
 				check.Note = printable("of those in force not granted: " + scopes.Join(missing))
 			}
 		case s.Check == trail.RequiredScopes:
-			check.required(c, unread, who)
+			check.required(c, unread, who, hidden)
 		}
 		if check.Result == trail.Fail {
 			check.Fix = Fix(check.Reason)
@@ -219,7 +225,7 @@ func describe(c config.Config, issuer verifier.Metadata, steps []trail.Step, who
 }
 
 // required says whether scopes are missing that every request needs.
-func (check *Check) required(c config.Config, unread bool, who token.Identity) {
+func (check *Check) required(c config.Config, unread bool, who token.Identity, hidden *secrets) {
 	missing := who.Missing(c.RequiredScopes...)
 	switch {
 	case len(c.RequiredScopes) == 0:
@@ -235,7 +241,7 @@ func (check *Check) required(c config.Config, unread bool, who token.Identity) {
 	default:
 		check.Result, check.Note, check.Reason = trail.Fail, "missing: "+scopes.Join(missing), decision.ReasonInsufficientScope
 	}
-	check.Seen = printable(scopes.Join(who.Scopes))
+	check.Seen = printable(hidden.value(scopes.Join(who.Scopes)))
 }
 
 // longest bounds what is shown of one value.

@@ -280,7 +280,7 @@ func TestExplanations(t *testing.T) {
 					t.Errorf("incomplete: %+v", check)
 				}
 			}
-			for _, output := range []string{string(report.Text(c.raw)), string(report.JSON(c.raw))} {
+			for _, output := range []string{string(report.Text()), string(report.JSON())} {
 				if signature := c.raw[strings.LastIndexByte(c.raw, '.')+1:]; len(signature) > 7 && strings.Contains(output, signature) || strings.Contains(output, c.raw) {
 					t.Error("the output holds the signature or the token:", output)
 				}
@@ -377,7 +377,7 @@ func TestCannotTellDuringAnOutage(t *testing.T) {
 			if len(report.Trouble) == 0 {
 				t.Error("the report does not say what went wrong")
 			}
-			if text := string(report.Text("")); !strings.Contains(text, "CANNOT TELL NOW (keys_missing): the client gets 503") || !strings.Contains(text, "status 503") {
+			if text := string(report.Text()); !strings.Contains(text, "CANNOT TELL NOW (keys_missing): the client gets 503") || !strings.Contains(text, "status 503") {
 				t.Error(text)
 			}
 			// What can be told without the issuer is told.
@@ -402,7 +402,7 @@ func TestOpaqueWithoutAnEndpointIsToldAtOnce(t *testing.T) {
 	if err != nil || ctx.Err() != nil {
 		t.Fatal(err, ctx.Err())
 	}
-	if text := string(report.Text("")); report.Verdict != explain.Unknown || !strings.Contains(text, "has no introspection_endpoint: set AUTHZ_INTROSPECTION_URL") {
+	if text := string(report.Text()); report.Verdict != explain.Unknown || !strings.Contains(text, "has no introspection_endpoint: set AUTHZ_INTROSPECTION_URL") {
 		t.Error(text)
 	}
 }
@@ -424,7 +424,7 @@ func TestReportIsHarmless(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, document := string(report.Text(raw)), report.JSON(raw)
+		text, document := string(report.Text()), report.JSON()
 		signature := raw[strings.LastIndexByte(raw, '.')+1:]
 		if strings.Contains(text, signature) || bytes.Contains(document, []byte(signature)) {
 			t.Fatal("the signature is shown")
@@ -446,9 +446,122 @@ func TestASecretThatAClaimRepeatsIsHidden(t *testing.T) {
 	s := settings(server)
 	s.IntrospectionClientID, s.IntrospectionClientSecret = "gateway", "hunter2-hunter2"
 	report := run(t, s, "opaque-secret-1")
-	text := string(report.Text("opaque-secret-1"))
+	text := string(report.Text())
 	if report.Verdict != explain.Accepted || strings.Contains(text, "opaque-secret-1") || strings.Contains(text, "hunter2") || !strings.Contains(text, "[secret]") {
 		t.Error(text)
+	}
+}
+
+// strs are all strings of a JSON document, names as well.
+func strs(document any) (out []string) {
+	switch value := document.(type) {
+	case string:
+		return []string{value}
+	case []any:
+		for _, element := range value {
+			out = append(out, strs(element)...)
+		}
+	case map[string]any:
+		for name, member := range value {
+			out = append(append(out, name), strs(member)...)
+		}
+	}
+	return out
+}
+
+// The issuer repeats what it was asked about wherever it can.
+func TestWhatIsPastedAroundATokenHidesNoSecret(t *testing.T) {
+	t.Parallel()
+	server := newIssuer(t)
+	inner := signer.Sign(claims(server.Issuer, nil))
+	header, signature := inner[:strings.IndexByte(inner, '.')], inner[strings.LastIndexByte(inner, '.')+1:]
+	nested := strings.Join([]string{header, issuertest.Base64(`{"sub":"46"}`), "AAEC" + strings.Repeat("x9Q-", 10)}, ".")
+	for name, c := range map[string]struct {
+		raw     string
+		secrets []string
+	}{
+		"a JWT":                     {inner, []string{signature}},
+		"in quotes":                 {`"` + inner + `"`, []string{signature}},
+		"nested, in quotes":         {`"` + nested + `"`, []string{nested[strings.LastIndexByte(nested, '.')+1:]}},
+		"in apostrophes":            {"'" + inner + "'", []string{signature}},
+		"JSON":                      {`{"access_token":"` + inner + `","token_type":"Bearer"}`, []string{signature}},
+		"JSON with spaces":          {`{ "access_token": "` + inner + `" }`, []string{signature}},
+		"JSON of an opaque token":   {`{"access_token":"fa7c1b\/9e02-d4"}`, []string{`fa7c1b/9e02-d4`, `fa7c1b\/9e02-d4`}},
+		"damaged JSON":              {`{"access_token":"` + inner + `",`, []string{signature}},
+		"with its scheme":           {"Bearer " + inner, []string{signature}},
+		"two lines":                 {inner + "\n" + nested, []string{signature, nested[strings.LastIndexByte(nested, '.')+1:]}},
+		"opaque with punctuation":   {`opa"que\SEC<RET&more'of-it`, []string{`opa"que\SEC<RET&more'of-it`, `SEC<RET&`}},
+		"opaque of many quotes":     {`a"b\c"d\e"f\g"h"`, []string{`a"b\c"d\e"f\g"h"`, "abcdefgh"}},
+		"opaque and not ASCII":      {"gehêim-\u2028-\x01-tøken", []string{"gehêim-\u2028-\x01-tøken", "tøken"}},
+		"opaque and long":           {strings.Repeat("k7", 300), []string{strings.Repeat("k7", 20)}},
+		"encrypted":                 {header + ".a2V5.aXY.Y2lwaGVydGV4dA.dGFnLXRhZw", []string{"Y2lwaGVydGV4dA", "dGFnLXRhZw"}},
+		"a JWT after other letters": {"\x01" + nested, []string{nested[strings.LastIndexByte(nested, '.')+1:]}},
+	} {
+		for _, echo := range []string{"jti", "sub", "aud", "client_id", "scope", "iss", "another's"} {
+			t.Run(name+", in "+echo, func(t *testing.T) {
+				t.Parallel()
+				server := newIssuer(t)
+				server.Serve(issuertest.PathIntrospect, func(w http.ResponseWriter, r *http.Request) {
+					about := claims(server.Issuer, map[string]any{"active": true})
+					if echo == "another's" {
+						about["jti"] = "about " + inner + " and \x07" + nested
+					} else {
+						about[echo] = r.PostFormValue("token")
+					}
+					issuertest.JSON(issuertest.Encode(about))(w, r)
+				})
+				s := settings(server)
+				s.IntrospectionClientID, s.IntrospectionClientSecret, s.IntrospectJWT = "gateway", "secret", "true"
+				report := run(t, s, c.raw)
+				document := report.JSON()
+				var back any
+				if err := json.Unmarshal(document, &back); err != nil {
+					t.Fatalf("%v: %s", err, document)
+				}
+				shown := append(strs(back), string(report.Text()), string(document))
+				bare := strings.NewReplacer(`"`, "", `\`, "")
+				secrets := c.secrets
+				if echo == "another's" {
+					secrets = append(slices.Clone(secrets), signature, nested[strings.LastIndexByte(nested, '.')+1:])
+				}
+				for _, secret := range secrets {
+					for _, text := range shown {
+						if strings.Contains(text, secret) || strings.Contains(bare.Replace(text), bare.Replace(secret)) {
+							t.Errorf("%q is shown: %s", secret, text)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// What a token holds changes neither the form of a report nor what it says in
+// words of its own.
+func TestOnlyValuesAreMasked(t *testing.T) {
+	t.Parallel()
+	server := newIssuer(t)
+	head := issuertest.Base64(`{"alg":"RS256"}`) + ".e30."
+	for _, raw := range []string{
+		head + `"verdict"`, head + `"decided_by"`, head + `"check": "`, head + "AUTHZ_TOKEN_MODE", head + "AUTHZ_ALGORITHMS", head + "REFUSED (undecodable)",
+		"AUTHZ_TOKEN_MODE", "decided_by", `"decided_by"`, "signature", "required_scopes", "REFUSED (token_opaque)", "not configured",
+	} {
+		for _, mode := range []string{"auto", "opaque"} {
+			s := settings(server)
+			s.TokenMode, s.IntrospectionClientID, s.IntrospectionClientSecret = mode, "gateway", "secret"
+			server.Serve(issuertest.PathIntrospect, issuertest.JSON(`{"active":false}`))
+			report := run(t, s, raw)
+			var back explain.Report
+			if document := report.JSON(); json.Unmarshal(document, &back) != nil || len(back.Checks) != len(trail.Checks) || back.Verdict != report.Verdict || bytes.Contains(document, []byte("[secret]")) {
+				t.Errorf("%s: %s", raw, document)
+			}
+			text := string(report.Text())
+			for _, own := range []string{"AUTHZ_TOKEN_MODE=" + mode + ";", "REFUSED (", "signature  ", "required_scopes  "} {
+				if !strings.Contains(text, own) {
+					t.Errorf("%s: %q is missing from %s", raw, own, text)
+				}
+			}
+		}
 	}
 }
 

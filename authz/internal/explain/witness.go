@@ -92,7 +92,7 @@ func (w *witness) Handle(_ context.Context, r slog.Record) error {
 	})
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if text := printable(line.String()); !slices.Contains(w.lines, text) {
+	if text := line.String(); !slices.Contains(w.lines, text) {
 		w.lines = append(w.lines, text)
 	}
 	return nil
