@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,33 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	for _, fault := range faults {
 		if !strings.Contains(fault, "allowed: ") {
 			t.Errorf("%q does not say what is allowed", fault)
+		}
+	}
+}
+
+func TestPasswordInAFaultyURLIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	for given, shown := range map[string]string{
+		"http://user:pa%zzss@x":          "http://xxxxx@x",
+		"http://user:p@ss word@x:1":      "http://xxxxx@x:1",
+		"user:pw77@proxy:3128":           "xxxxx@proxy:3128",
+		"http:user:pw77@proxy:3128":      "xxxxx@proxy:3128",
+		"//user:pw77@proxy:3128":         "xxxxx@proxy:3128",
+		"user:a://b@proxy:3128":          "xxxxx@proxy:3128",
+		"http://user:p#w@proxy:3128":     "http://xxxxx@proxy:3128",
+		"ftp://user@proxy:3128":          "ftp://xxxxx@proxy:3128",
+		"socks4://user:p\nw@proxy":       "socks4://xxxxx@proxy",
+		"socks4://proxy.example.com:123": "socks4://proxy.example.com:123",
+	} {
+		_, err := config.Settings{PublicURL: "https://mcp.example.com", UpstreamProxy: given}.Validate()
+		if err == nil || !strings.Contains(err.Error(), "UPSTREAM_PROXY: "+strconv.Quote(shown)+"; allowed: ") || shown != given && strings.Contains(err.Error(), given) {
+			t.Errorf("%q: %v", given, err)
+		}
+	}
+	for _, given := range []string{"https://user:pw%zz77@x", "user:pw77@x", "https://user:p pw77@x"} {
+		_, err := config.Settings{PublicURL: given, NeonpanelIssuer: given, JWKSURL: given, OTLPEndpoint: given}.Validate()
+		if err == nil || strings.Contains(err.Error(), "77") || !strings.Contains(err.Error(), "xxxxx@x") {
+			t.Errorf("%q: %v", given, err)
 		}
 	}
 }

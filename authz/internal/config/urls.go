@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -95,11 +96,14 @@ func secure(u *url.URL) bool {
 	return false
 }
 
-// redact keeps a password in a URL out of the fault's text.
+var scheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
+
+// redact keeps a password out of the fault's text. What is faulty may be no
+// URL, so that all between the scheme, if there is one, and the last @ counts.
 func redact(given string) string {
-	u, err := url.Parse(given)
-	if err != nil || u.User == nil {
+	at := strings.LastIndexByte(given, '@')
+	if at < 0 {
 		return given
 	}
-	return u.Redacted()
+	return scheme.FindString(given[:at]) + "xxxxx" + given[at:]
 }

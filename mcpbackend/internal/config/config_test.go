@@ -102,6 +102,15 @@ func TestDocumentURLs(t *testing.T) {
 	}
 }
 
+func TestPasswordOfAFaultyProxyIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	for _, given := range []string{"http://user:pw%zz77@x", "http://user:p@ss pw77@x:1", "user:pw77@proxy:3128", "http:user:pw77@x", "ftp://user:pw77@x"} {
+		if _, err := parse(t, "--public-url=https://x.com", "--upstream-proxy="+given); err == nil || !strings.Contains(err.Error(), "UPSTREAM_PROXY") || strings.Contains(err.Error(), "77") {
+			t.Errorf("%q: %v", given, err)
+		}
+	}
+}
+
 func TestValuesAreTaken(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "doc.yaml")
