@@ -239,6 +239,13 @@ var faults = []struct {
 		})
 	}},
 	{"issuer metadata", "no token endpoint", Fail, func(d *deployment) { d.metadata["token_endpoint"] = nil }},
+	{"issuer metadata", "neither keys nor introspection", Fail, func(d *deployment) { d.metadata["jwks_uri"] = nil }},
+	{"issuer metadata", "plain introspection", Fail, func(d *deployment) {
+		d.metadata["jwks_uri"], d.metadata["introspection_endpoint"] = nil, "http://my.example/introspect"
+	}},
+	{"issuer metadata", "keys of no type", Fail, func(d *deployment) {
+		d.metadata["jwks_uri"], d.metadata["introspection_endpoint"] = 1, "ISSUER/oauth2/introspect"
+	}},
 	{"issuer metadata", "plain endpoint", Fail, func(d *deployment) { d.metadata["authorization_endpoint"] = "http://my.example/authorize" }},
 	{"issuer metadata", "no code", Fail, func(d *deployment) { d.metadata["response_types_supported"] = []string{"token"} }},
 	{"issuer identifier", "trailing slash", Fail, func(d *deployment) { d.metadata["issuer"] = "ISSUER/" }},
@@ -536,6 +543,25 @@ func TestIssuerWithOneDocumentIsWell(t *testing.T) {
 	d.start(t)
 	if report := examine(t, d.options()); report.Counts[OK] != len(report.Checks) {
 		t.Errorf("%+v", report)
+	}
+}
+
+// An issuer whose tokens are all opaque has no keys to show (RFC 8414 §2).
+func TestIssuerWithoutKeysIsWellIfItIntrospects(t *testing.T) {
+	t.Parallel()
+	d := newDeployment()
+	d.metadata["jwks_uri"], d.metadata["introspection_endpoint"] = nil, "ISSUER/oauth2/introspect"
+	d.start(t)
+	report := examine(t, d.options())
+	skipped := map[string]string{"keys": "the issuer names none (jwks_uri)", "key strength": "needs keys", "key ids": "needs keys"}
+	for _, f := range report.Checks {
+		why, without := skipped[f.Check]
+		if without && (f.Result != Skip || !strings.HasPrefix(f.Seen, why)) || !without && f.Result != OK {
+			t.Error(f.line())
+		}
+	}
+	if report.Failed() != 0 || report.Counts[Skip] != len(skipped) {
+		t.Errorf("%+v", report.Counts)
 	}
 }
 

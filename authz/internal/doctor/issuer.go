@@ -39,7 +39,7 @@ func wellKnown(issuer string) (addresses []string) {
 }
 
 // required are the members without which no client can log in (RFC 8414 §2).
-var required = []string{"authorization_endpoint", "token_endpoint", "jwks_uri"}
+var required = []string{"authorization_endpoint", "token_endpoint"}
 
 // checkMetadata fetches the metadata from the issuer itself. Most issuers have
 // only one of the two documents; one that answers wrongly is worse than none.
@@ -75,7 +75,15 @@ func (d *issuerDocument) parse(e *examination, a answer) (err error) {
 	if d.object, err = a.object(); err != nil {
 		return err
 	}
-	for _, name := range required {
+	// RFC 8414 §2 leaves jwks_uri open: tokens that are introspected need no keys.
+	members, introspection := slices.Clone(required), d.object.Get("introspection_endpoint")
+	if introspection != nil {
+		members = append(members, "introspection_endpoint")
+	}
+	if introspection == nil || d.object.Get("jwks_uri") != nil {
+		members = append(members, "jwks_uri")
+	}
+	for _, name := range members {
 		value, err := d.object.Get(name).Text()
 		if err != nil {
 			return fmt.Errorf("%s is missing or not a string", name)
@@ -150,7 +158,12 @@ type jsonWebKey struct {
 
 // checkKeys reads the key set with the parser that authz itself has.
 func (e *examination) checkKeys(ctx context.Context) Finding {
-	address, err := e.metadata[0].object.Get("jwks_uri").Text()
+	// As authz does, the first document that names them.
+	named := slices.IndexFunc(e.metadata, func(d issuerDocument) bool { return d.object.Get("jwks_uri") != nil })
+	if named < 0 {
+		return skip("the issuer names none (jwks_uri), so its tokens can only be introspected, as with AUTHZ_TOKEN_MODE=opaque")
+	}
+	address, err := e.metadata[named].object.Get("jwks_uri").Text()
 	if err != nil {
 		return fail("have the issuer name its keys", "no jwks_uri")
 	}
