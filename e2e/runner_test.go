@@ -432,3 +432,31 @@ func TestVersionIsOneLine(t *testing.T) {
 		t.Errorf("%v %q", err, out)
 	}
 }
+
+// Envoy fails once as it does when a port was taken between the check and the use.
+func TestAPortThatWasTakenMeanwhileIsPickedAnew(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"authz", "envoyconf", "mcpbackend", "sandbox", "stack", "envoy"} {
+		path, err := filepath.Abs(filepath.Join(binaries(t), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "envoy" {
+			script := "#!/bin/sh\nif mkdir '" + dir + "/once' 2>/dev/null; then echo \"cannot bind: Address already in use\" >&2; exit 1; fi\nexec '" + path + "' \"$@\"\n"
+			err = os.WriteFile(filepath.Join(dir, name), []byte(script), 0o700)
+		} else {
+			err = os.Symlink(path, filepath.Join(dir, name))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := ownGateway(t, stack.Options{Bin: dir})
+	if _, err := os.Stat(filepath.Join(dir, "once")); err != nil {
+		t.Error("Envoy never failed")
+	}
+	if r := g.send(t, "GET", "/health", ""); r.Status != 200 {
+		t.Errorf("%d %s", r.Status, r.Body)
+	}
+}

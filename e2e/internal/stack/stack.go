@@ -92,16 +92,19 @@ type Stack struct {
 // Start starts a stack and returns when it serves. When it fails nothing is
 // left behind. The context bounds the start only.
 func Start(ctx context.Context, opts Options) (*Stack, error) {
-	s, err := start(ctx, opts)
-	if errors.Is(err, errSandboxPort) {
-		// Another runner took the port between the check and the use.
+	for attempt := 1; ; attempt++ {
+		s, err := start(ctx, opts)
+		if !errors.Is(err, errPortTaken) || attempt == 4 {
+			return s, err
+		}
+		// The sandbox need not have the port that it should have.
 		opts.SandboxPort = 0
-		s, err = start(ctx, opts)
 	}
-	return s, err
 }
 
-var errSandboxPort = errors.New("the sandbox's port was taken meanwhile")
+// errPortTaken means that another program took a port between the check and the
+// use. Those that nobody asked for by number are picked anew.
+var errPortTaken = errors.New("a port was taken meanwhile")
 
 func start(ctx context.Context, opts Options) (_ *Stack, err error) {
 	progress := opts.Progress
@@ -114,7 +117,8 @@ func start(ctx context.Context, opts Options) (_ *Stack, err error) {
 	if err := findBinaries(opts.Bin); err != nil {
 		return nil, err
 	}
-	if opts.Port == 0 {
+	anyPort := opts.Port == 0
+	if anyPort {
 		if opts.Port, err = FreePort(); err != nil {
 			return nil, err
 		}
@@ -191,8 +195,8 @@ func start(ctx context.Context, opts Options) (_ *Stack, err error) {
 	// authz waits for its issuer with growing pauses: it is ready soonest when
 	// it finds the issuer there.
 	if err := s.await(ctx, SandboxPart); err != nil {
-		if last := tail(s.LogFile(SandboxPart), 1); opts.SandboxPort == sandboxPort && strings.Contains(last, "address already in use") {
-			return nil, errSandboxPort
+		if strings.Contains(tail(s.LogFile(SandboxPart), 1), "address already in use") {
+			return nil, errPortTaken
 		}
 		return nil, err
 	}
@@ -202,6 +206,9 @@ func start(ctx context.Context, opts Options) (_ *Stack, err error) {
 		}
 	}
 	if err := s.Ready(ctx); err != nil {
+		if anyPort && strings.Contains(tail(s.LogFile(Envoy), 12), "Address already in use") {
+			return nil, errPortTaken
+		}
 		return nil, err
 	}
 	if opts.State != "" {
