@@ -157,6 +157,24 @@ func (s *Sandbox) AddFault(ctx context.Context, f Fault) error {
 	return s.do(ctx, http.MethodPost, "/faults", f, nil)
 }
 
+// Taken is how many requests the faults in force have met, those included that
+// they hold at the moment.
+func (s *Sandbox) Taken(ctx context.Context) (int, error) {
+	var list struct {
+		Faults []struct {
+			Taken int `json:"taken"`
+		} `json:"faults"`
+	}
+	if err := s.do(ctx, http.MethodGet, "/faults", nil, &list); err != nil {
+		return 0, err
+	}
+	taken := 0
+	for _, f := range list.Faults {
+		taken += f.Taken
+	}
+	return taken, nil
+}
+
 // ClearFaults ends them all.
 func (s *Sandbox) ClearFaults(ctx context.Context) error {
 	return s.do(ctx, http.MethodDelete, "/faults", nil, nil)

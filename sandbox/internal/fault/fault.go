@@ -59,6 +59,10 @@ type Fault struct {
 	// Truncate always works so.
 	After bool `json:"after,omitempty"`
 
+	// Taken is how many requests the fault has met, those included that it holds
+	// at the moment. It is told, never given.
+	Taken int `json:"taken,omitempty"`
+
 	delay time.Duration
 }
 
@@ -71,6 +75,9 @@ func (f *Fault) validate() error {
 	}
 	if f.Times < 0 {
 		return fmt.Errorf("times must not be negative: %d", f.Times)
+	}
+	if f.Taken != 0 {
+		return fmt.Errorf("taken counts the requests that the fault has met: leave it out")
 	}
 	if f.Delay != "" {
 		d, err := time.ParseDuration(f.Delay)
@@ -153,6 +160,7 @@ func (s *Set) take(r *http.Request) (Fault, bool) {
 		if !s.faults[i].matches(r) {
 			continue
 		}
+		s.faults[i].Taken++
 		f := s.faults[i]
 		if f.Times > 0 {
 			if s.faults[i].Times--; s.faults[i].Times == 0 {

@@ -310,6 +310,8 @@ func TestWhichFaultApplies(t *testing.T) {
 	status("/other", 200)
 	if got := s.faults.List(); len(got) != 1 || got[0].Path != "/api/*" {
 		t.Errorf("a fault that is used up is still listed: %v", got)
+	} else if got[0].Taken != 2 {
+		t.Errorf("%d requests are counted, the fault has met 2", got[0].Taken)
 	}
 	s.faults.Clear()
 	status("/api/one", 200)
@@ -331,6 +333,7 @@ func TestAddRefuses(t *testing.T) {
 		"negative size":      {Path: "/", Kind: fault.Large, Bytes: -1},
 		"size of a disk":     {Path: "/", Kind: fault.Large, Bytes: 2 << 30},
 		"negative times":     {Path: "/", Kind: fault.Hang, Times: -1},
+		"a count":            {Path: "/", Kind: fault.Hang, Taken: 1},
 		"redirect to where":  {Path: "/", Kind: fault.Redirect},
 	} {
 		if (&fault.Set{}).Add(f) == nil {
