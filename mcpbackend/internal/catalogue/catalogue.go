@@ -217,6 +217,7 @@ func (s *Source) Load(options Options) (_ *Catalogue, err error) {
 			}
 		}
 	}
+	nameIDs(tools)
 	c.tools = tools
 	return c, nil
 }

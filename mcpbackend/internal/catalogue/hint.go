@@ -64,6 +64,8 @@ type argumentHint struct {
 	// NameScopes are what a caller needs for Names.
 	Names      Naming   `yaml:"names"`
 	NameScopes []string `yaml:"nameScopes"`
+	// NamedBy is the operationId whose rows tell what an id stands for.
+	NamedBy string `yaml:"namedBy"`
 	// Uniform is a member that must be the same in every entry of a list.
 	Uniform string `yaml:"uniform"`
 }
@@ -83,6 +85,7 @@ func (h *hint) inherit(common map[string]argumentHint) {
 		if a.Names == "" {
 			a.Names, a.NameScopes = general.Names, general.NameScopes
 		}
+		a.NamedBy = firstOf(a.NamedBy, general.NamedBy)
 		h.Arguments[name] = a
 	}
 }

@@ -422,5 +422,6 @@ func (h *hint) apply(p *Parameter) error {
 	}
 	p.Required = p.Required && p.Schema.Default == nil
 	p.Hidden, p.Aliases, p.Names, p.NameScopes, p.Uniform = a.Hidden, a.Aliases, a.Names, a.NameScopes, a.Uniform
+	p.NamedBy = a.NamedBy
 	return nil
 }

@@ -94,6 +94,9 @@ type Parameter struct {
 	// what a caller needs to have it looked up.
 	Names      Naming
 	NameScopes []string
+	// NamedBy is the tool whose answers tell what an id stands for; of what
+	// changes something only.
+	NamedBy string
 	// Uniform is a member that is the same in every entry of a list.
 	Uniform string
 	Schema  *Schema

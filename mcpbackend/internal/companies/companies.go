@@ -4,6 +4,7 @@
 package companies
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -83,6 +84,20 @@ func (d *Directory) Find(ctx context.Context, c toolcall.Caller, given string) (
 	default:
 		return "", "fits several companies. Give the uuid of one of these: " + name(fits), nil
 	}
+}
+
+// Name implements [toolcall.Companies].
+func (d *Directory) Name(ctx context.Context, c toolcall.Caller, uuid string) string {
+	all, err := d.of(ctx, c)
+	if err != nil {
+		return ""
+	}
+	for _, company := range all {
+		if strings.EqualFold(uuid, company.UUID) {
+			return cmp.Or(strings.TrimSpace(company.Name), strings.TrimSpace(company.ShortName))
+		}
+	}
+	return ""
 }
 
 // IsUUID implements [toolcall.Companies]: it knows RFC 9562's form, and the 40

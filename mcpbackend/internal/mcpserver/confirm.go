@@ -33,8 +33,9 @@ type confirmation struct {
 	req    *mcp.CallToolRequest
 	via    invocation.Transport
 	now    time.Time
-	// pending is set when the client has to ask.
+	// pending is set when the client has to ask; asked is the question then.
 	pending *toolcall.Question
+	asked   string
 }
 
 func (c *confirmation) ask(q toolcall.Question) toolcall.Consent {
@@ -44,7 +45,7 @@ func (c *confirmation) ask(q toolcall.Question) toolcall.Consent {
 	answer, _ := c.req.Params.InputResponses[confirmID].(*mcp.ElicitResult)
 	switch {
 	case answer == nil || !c.valid(c.req.Params.RequestState, q):
-		c.pending = &q
+		c.pending, c.asked = &q, q.Text()
 		return toolcall.Pending
 	case answer.Action == "accept":
 		return toolcall.Given
@@ -71,7 +72,7 @@ func (c *confirmation) possible() bool {
 func (c *confirmation) result() *mcp.CallToolResult {
 	return &mcp.CallToolResult{
 		InputRequests: mcp.InputRequestMap{confirmID: &mcp.ElicitParams{
-			Mode: "form", Message: c.pending.Text, RequestedSchema: json.RawMessage(`{"type":"object","properties":{}}`),
+			Mode: "form", Message: c.asked, RequestedSchema: json.RawMessage(`{"type":"object","properties":{}}`),
 		}},
 		RequestState: c.state(*c.pending, c.now.Add(consentTime)),
 	}

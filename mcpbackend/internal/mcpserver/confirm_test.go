@@ -14,7 +14,7 @@ import (
 func TestAConsentRunsOut(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)
-	question := toolcall.Question{Text: "?", Digest: [32]byte{1}}
+	question := toolcall.Question{Digest: [32]byte{1}}
 	c := confirmation{
 		caller: identity.Caller{Subject: "46", Token: "t"}, now: now, pending: &question,
 		req: &mcp.CallToolRequest{Params: &mcp.CallToolParamsRaw{Name: "delete_product"}},

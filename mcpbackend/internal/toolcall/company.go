@@ -18,6 +18,8 @@ type Companies interface {
 	// Find gives the uuid of the company with that id, name or short name; or a
 	// fault, when it is none or not just one; or an error of the API.
 	Find(ctx context.Context, c Caller, given string) (uuid, fault string, err error)
+	// Name gives the name of the company with that uuid, or "".
+	Name(ctx context.Context, c Caller, uuid string) string
 }
 
 // plausible says that a value can be a company's name: the others never leave

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
@@ -33,7 +32,8 @@ const (
 
 // Question is what a person is asked before something is replaced or deleted.
 type Question struct {
-	Text string
+	// Text makes the question; it may look up what the ids in it stand for.
+	Text func() string
 	// Digest stands for the request: equal for equal ones.
 	Digest [sha256.Size]byte
 }
@@ -69,7 +69,7 @@ func (r *runner) write(ctx context.Context, t *catalogue.Tool, given values, req
 		Subject: c.Subject, ClientID: c.ClientID, Tool: t.Name, Request: canonical,
 		Target: path(request), Replaces: request.Method != http.MethodPost,
 	}, flag(t, given, catalogue.RepeatArgument), func() (*neonpanel.Response, error) {
-		if err := consent(ctx, t, given, canonical); err != nil {
+		if err := r.consent(ctx, t, given, canonical, c); err != nil {
 			return nil, err
 		}
 		return r.api.Do(ctx, request)
@@ -141,12 +141,13 @@ func (u *unconfirmed) Error() string { return u.message }
 func (u *unconfirmed) Undone() bool { return true }
 
 // consent asks before something is replaced or deleted, where the client can.
-func consent(ctx context.Context, t *catalogue.Tool, given values, canonical []byte) error {
+func (r *runner) consent(ctx context.Context, t *catalogue.Tool, given values, canonical []byte, c Caller) error {
 	ask, _ := ctx.Value(askKey{}).(Ask)
 	if ask == nil || !t.Destructive {
 		return nil
 	}
-	switch ask(Question{Text: question(t, given), Digest: sha256.Sum256(canonical)}) {
+	text := func() string { return question(t, given, r.nameIDs(ctx, t, given, c)) }
+	switch ask(Question{Text: text, Digest: sha256.Sum256(canonical)}) {
 	case Given:
 		return nil
 	case Declined:
@@ -156,8 +157,9 @@ func consent(ctx context.Context, t *catalogue.Tool, given values, canonical []b
 	}
 }
 
-// question shows a person what would be done.
-func question(t *catalogue.Tool, given values) string {
+// question shows a person what would be done, with the names of what is known by
+// name.
+func question(t *catalogue.Tool, given values, names map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s in NeonPanel?", t.Title)
 	for i, raw := range given {
@@ -165,17 +167,11 @@ func question(t *catalogue.Tool, given values) string {
 		if raw == nil || p.Hidden || p.In == catalogue.InGateway && p.Argument != catalogue.ClearArgument {
 			continue
 		}
-		const longest = 200
-		value := text(raw)
-		if utf8.RuneCountInString(value) > longest {
-			value = string([]rune(value)[:longest]) + "…"
+		value := presentable(text(raw), 200)
+		if name := names[p.Argument]; name != "" && name != value {
+			value = name + " (" + value + ")"
 		}
-		fmt.Fprintf(&b, "\n%s: %s", p.Argument, strings.Map(func(r rune) rune {
-			if r < ' ' || r == 0x7f {
-				return ' '
-			}
-			return r
-		}, value))
+		fmt.Fprintf(&b, "\n%s: %s", p.Argument, value)
 	}
 	return b.String()
 }

@@ -504,9 +504,16 @@ func TestDestructiveWritesAskFirstWhereTheyCan(t *testing.T) {
 			t.Parallel()
 			s := newStage(t, answer(200, "application/json", `{}`))
 			arguments := json.RawMessage(encode(t, minimal(tool)))
-			var asked []Question
+			type question struct {
+				text   string
+				digest [32]byte
+			}
+			var asked []question
 			run := func(consent Consent) Result {
-				ctx := WithAsk(t.Context(), func(q Question) Consent { asked = append(asked, q); return consent })
+				ctx := WithAsk(t.Context(), func(q Question) Consent {
+					asked = append(asked, question{q.Text(), q.Digest})
+					return consent
+				})
 				return s.runner.Run(ctx, tool, arguments, Caller{Bearer: token})
 			}
 			for _, consent := range []Consent{Pending, Declined} {
@@ -524,10 +531,10 @@ func TestDestructiveWritesAskFirstWhereTheyCan(t *testing.T) {
 			if r := run(Given); r.Failure != nil || s.calls.Load() != 1 {
 				t.Errorf("%+v", r)
 			}
-			if len(asked) != 3 || asked[0] != asked[2] || !strings.Contains(asked[0].Text, tool.Title) || !strings.Contains(asked[0].Text, "companyUuid: value-7") {
+			if len(asked) != 3 || asked[0] != asked[2] || !strings.Contains(asked[0].text, tool.Title) || !strings.Contains(asked[0].text, "companyUuid: value-7") {
 				t.Errorf("asked %v", asked)
 			}
-			if strings.Contains(asked[0].Text, token) {
+			if strings.Contains(asked[0].text, token) {
 				t.Error("the question holds the token")
 			}
 		})
