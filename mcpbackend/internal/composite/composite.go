@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
@@ -23,9 +24,18 @@ type definition struct {
 	parameters               []catalogue.Parameter
 	// output is nil where it would only cost room.
 	output json.RawMessage
-	// operations are all that it calls.
+	// operations are those that it is nothing without; optional are further ones,
+	// by what they give, of which one is enough: the tool says what is missing.
 	operations []string
+	optional   []part
 	run        func(*session, arguments) (any, *toolcall.Failure)
+}
+
+// part is what an operation gives a tool that can do without it.
+type part struct {
+	gives string
+	// operations are all needed for it.
+	operations []string
 }
 
 func parameter(name, description string, s catalogue.Schema) catalogue.Parameter {
@@ -45,9 +55,13 @@ func between(low, high float64, otherwise string) catalogue.Schema {
 func definitions() []definition {
 	date := catalogue.Schema{Type: "string", Format: "date"}
 	two := int64(2)
-	countries := catalogue.Schema{Type: "array", Items: &catalogue.Schema{Type: "string", MinLength: &two, MaxLength: &two}}
+	bounded := func(least, most int64) catalogue.Schema {
+		return catalogue.Schema{Type: "string", MinLength: &least, MaxLength: &most}
+	}
+	mostCountries := int64(50)
+	countries := catalogue.Schema{Type: "array", MaxItems: &mostCountries, Items: &catalogue.Schema{Type: "string", MinLength: &two, MaxLength: &two}}
 	company := func(description string) catalogue.Parameter {
-		p := parameter("company", "Name, short name, id or uuid; "+description, catalogue.Schema{Type: "string"})
+		p := parameter("company", "Name, short name, id or uuid; "+description, bounded(1, 128))
 		// As the operations name it.
 		p.Aliases = []string{"companyUuid", "company_id", "company_name"}
 		return p
@@ -55,30 +69,35 @@ func definitions() []definition {
 	oneCompany := company("needed when the user has several companies")
 	// An earlier server's search and fetch took these too.
 	earlier := []catalogue.Parameter{
-		parameter("type", "", catalogue.Schema{Type: "string"}),
-		parameter("companyUuid", "", catalogue.Schema{Type: "string"}),
+		parameter("type", "", bounded(0, 128)),
+		parameter("companyUuid", "", bounded(0, 128)),
 	}
 	for i := range earlier {
 		earlier[i].Unlisted = true
 	}
 	earlier[1].Aliases = []string{"company", "company_id"}
+	query := parameter("query", "What to look for", bounded(1, maxQuery))
+	query.Aliases = []string{"q", "search", "text"}
+	id := parameter("id", "An id from search", bounded(1, 200))
 	return []definition{
 		{
 			name: "search", title: "Search NeonPanel",
 			description: "Finds inventory items, orders, bills, invoices, shipments, vendors and reports in all companies of the user. " +
 				"Give a SKU, ASIN, document number, vendor or product name; the word for a kind (bills, orders, …) or the name of a company narrows it. " +
 				"Pass an id to fetch. For figures use company_overview, inventory_health or profit_summary.",
-			parameters: append([]catalogue.Parameter{required(parameter("query", "What to look for", catalogue.Schema{Type: "string"}))}, earlier...),
+			parameters: append([]catalogue.Parameter{required(query)}, earlier...),
 			output:     searchOutput,
-			operations: []string{"listCompanies", "listInventoryItems", "inventoryOrders.list", "bills.list", "invoices.list", "shipments.list", "vendors.list", "listReports"},
+			operations: []string{"listCompanies"},
+			optional:   kindParts(func(k kind) string { return k.list }, "listReports"),
 			run:        search,
 		},
 		{
 			name: "fetch", title: "Fetch a search result",
 			description: "The whole record behind an id that search gave: every field and line as text, with its link. An inventory item comes with its stock.",
-			parameters:  append([]catalogue.Parameter{required(parameter("id", "An id from search", catalogue.Schema{Type: "string"}))}, earlier...),
+			parameters:  append([]catalogue.Parameter{required(id)}, earlier...),
 			output:      fetchOutput,
-			operations:  []string{"listCompanies", "getInventoryItemFullData", "inventoryBalances", "inventoryOrders.read", "bills.read", "invoices.read", "shipments.read", "vendors.list", "getReportData"},
+			operations:  []string{"listCompanies"},
+			optional:    append(kindParts(kind.reading, "getReportData"), part{"stock of items", []string{"inventoryBalances"}}),
 			run:         fetch,
 		},
 		{
@@ -86,8 +105,12 @@ func definitions() []definition {
 			description: "How a company stands today, in one call: revenue, COGS and margin this month and last month, units in each warehouse, " +
 				"open orders, shipments on their way, payments overdue (fell due within the last year) and due in 30 days. Amounts name their currency; null is unknown.",
 			parameters: []catalogue.Parameter{oneCompany},
-			operations: []string{"listCompanies", "revenueAndCogsSummary", "listWarehouses", "warehouseBalances", "inventoryOrders.list", "shipments.list", "paymentRequests.list"},
-			run:        overview,
+			operations: []string{"listCompanies"},
+			optional: []part{
+				{"sales", []string{"revenueAndCogsSummary"}}, {"stock", []string{"listWarehouses", "warehouseBalances"}},
+				{"open orders", []string{"inventoryOrders.list"}}, {"shipments in transit", []string{"shipments.list"}}, {"payments", []string{"paymentRequests.list"}},
+			},
+			run: overview,
 		},
 		{
 			name: "inventory_health", title: "Inventory health",
@@ -95,7 +118,7 @@ func definitions() []definition {
 				"Days of cover are units in all warehouses divided by NeonPanel's estimated units sold a day; null where nothing sells.",
 			parameters: []catalogue.Parameter{
 				oneCompany,
-				parameter("search", "Only items with this text in SKU, ASIN, FNSKU or name", catalogue.Schema{Type: "string"}),
+				parameter("search", "Only items with this text in SKU, ASIN, FNSKU or name", bounded(1, maxQuery)),
 				parameter("country_code", "Only items of this marketplace country (ISO 3166-1 alpha-2)", catalogue.Schema{Type: "string", MinLength: &two, MaxLength: &two}),
 				parameter("slow_after_days", "Stock for more days than this is slow", between(1, 3650, "180")),
 				parameter("limit", "Items in each list", between(1, 100, "15")),
@@ -125,16 +148,14 @@ func definitions() []definition {
 // The shapes of search and fetch are OpenAI's.
 var (
 	searchOutput = json.RawMessage(`{"type":"object","properties":{"results":{"type":"array","items":{"type":"object","properties":{` +
-		`"id":{"type":"string"},"title":{"type":"string"},"url":{"type":"string"}},"required":["id","title","url"],"additionalProperties":false}},` +
-		`"more":{"type":"string"},"incomplete":{"type":"array","items":{"type":"object"}}},"required":["results"]}`)
+		`"id":{"type":"string"},"title":{"type":"string"},"url":{"type":"string"}},"required":["id","title","url"],"additionalProperties":false}}},"required":["results"],"additionalProperties":false}`)
 	fetchOutput = json.RawMessage(`{"type":"object","properties":{"id":{"type":"string"},"title":{"type":"string"},"text":{"type":"string"},` +
 		`"url":{"type":"string"},"metadata":{"type":"object","additionalProperties":{"type":"string"}}},"required":["id","title","text","url"],"additionalProperties":false}`)
 )
 
-// Tools makes those composite tools whose operations are all there.
+// Tools makes those composite tools whose operations are there.
 func Tools(operation func(id string) (catalogue.Tool, bool)) []catalogue.Tool {
 	var tools []catalogue.Tool
-next:
 	for _, d := range definitions() {
 		t := catalogue.Tool{
 			Name: d.name, Title: d.title, Description: d.description, Toolset: catalogue.InsightTools,
@@ -143,14 +164,35 @@ next:
 			Operation: catalogue.Operation{Parameters: d.parameters},
 			Parts:     make(map[string]catalogue.Tool, len(d.operations)),
 		}
-		for _, id := range d.operations {
-			part, ok := operation(id)
-			// One that the overlay does not pin could be anything under that name.
-			if !ok || !part.ReadOnly || part.Toolset == catalogue.OtherTools {
-				continue next
+		// One that the overlay does not pin could be anything under that name.
+		take := func(ids []string) bool {
+			for _, id := range ids {
+				part, ok := operation(id)
+				if !ok || !part.ReadOnly || part.Toolset == catalogue.OtherTools {
+					return false
+				}
 			}
-			t.Parts[id] = part
-			t.Scopes = append(t.Scopes, part.Scopes...)
+			for _, id := range ids {
+				part, _ := operation(id)
+				t.Parts[id] = part
+				t.Scopes = append(t.Scopes, part.Scopes...)
+			}
+			return true
+		}
+		if !take(d.operations) {
+			continue
+		}
+		var absent []string
+		for _, part := range d.optional {
+			if !take(part.operations) {
+				absent = append(absent, part.gives)
+			}
+		}
+		if len(absent) > 0 && len(absent) == len(d.optional) {
+			continue
+		}
+		if len(absent) > 0 {
+			t.Description += " At present NeonPanel's API lacks " + strings.Join(absent, ", ") + ", and so does this."
 		}
 		slices.Sort(t.Scopes)
 		t.Scopes = slices.Compact(t.Scopes)
@@ -170,6 +212,12 @@ type Options struct {
 	Parallel int
 	Logger   *slog.Logger
 	Now      func() time.Time
+}
+
+// annotated is an answer with what its own form has no room for.
+type annotated struct {
+	answer any
+	meta   map[string]any
 }
 
 type runner struct {
@@ -230,12 +278,16 @@ func (r *runner) Run(ctx context.Context, t catalogue.Tool, given json.RawMessag
 		out.Companies = s.about
 		return out
 	}
+	var meta map[string]any
+	if noted, ok := answer.(annotated); ok {
+		answer, meta = noted.answer, noted.meta
+	}
 	out, err := encode(answer)
 	if err != nil {
 		r.options.Logger.Error("an answer has no JSON form", "tool", t.Name, "error", err.Error())
 		return failed(&toolcall.Failure{Kind: toolcall.Internal, Message: "The gateway failed on this call. Try again later."})
 	}
-	return toolcall.Result{Structured: out, Text: string(out), Companies: s.about}
+	return toolcall.Result{Structured: out, Text: string(out), Companies: s.about, Meta: meta}
 }
 
 func failed(f *toolcall.Failure) toolcall.Result {

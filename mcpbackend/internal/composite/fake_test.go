@@ -127,6 +127,11 @@ func run(ctx context.Context, t testing.TB, a *api, name, arguments string) tool
 	if !ok {
 		t.Fatalf("no tool %s", name)
 	}
+	return runTool(ctx, t, a, tool, arguments)
+}
+
+func runTool(ctx context.Context, t testing.TB, a *api, tool catalogue.Tool, arguments string) toolcall.Result {
+	t.Helper()
 	r, err := New(nil, a, Options{APIURL: "https://my.neonpanel.com", Now: func() time.Time { return noon }})
 	if err != nil {
 		t.Fatal(err)

@@ -31,6 +31,12 @@ const (
 
 // fetch gives one record as text, by an id that search gave.
 func fetch(s *session, a arguments) (any, *toolcall.Failure) {
+	if strings.TrimSpace(a.text("id")) == noteID {
+		return fetched{
+			ID: noteID, Title: "A note of search, not a record", URL: s.links.page("", noteID),
+			Text: "The last result of a search says in its title what the search left out: what could not be read, or that there are more hits than were shown. There is no record behind it. Search again, for something more exact if there were too many.",
+		}, nil
+	}
 	at, ok := parseAddress(a.text("id"))
 	if !ok {
 		// An earlier server's ids were numbers, beside a type and a company.
@@ -41,6 +47,11 @@ func fetch(s *session, a arguments) (any, *toolcall.Failure) {
 	}
 	if !ok {
 		return nil, &toolcall.Failure{Kind: toolcall.InvalidArguments, Message: "fetch was not called: id must be one that search gave, such as bill:COMPANY_UUID:5101 or report:12."}
+	}
+	if operation := reading(at.kind); !s.has(operation) {
+		f := absent()
+		f.Message = fmt.Sprintf("fetch cannot read a %s. %s", strings.ToLower(titleOf(at.kind)), f.Message)
+		return nil, f
 	}
 	var owner company
 	if at.kind != reportKind {
@@ -127,6 +138,14 @@ func fetch(s *session, a arguments) (any, *toolcall.Failure) {
 		note("incomplete", text(strings.TrimPrefix(out.Metadata["incomplete"]+"; "+missing, "; ")))
 	}
 	return out, nil
+}
+
+// reading is the operation that reads a kind.
+func reading(name string) string {
+	if k, ok := kindOf(name); ok {
+		return k.reading()
+	}
+	return "getReportData"
 }
 
 // plainAddress puts an address together from a number, a type and a company.

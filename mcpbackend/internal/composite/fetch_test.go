@@ -71,7 +71,7 @@ func TestArgumentsOfTheEarlierServerAreTaken(t *testing.T) {
 		}
 	}
 	a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch), "bills.list": list(`{"id":1}`)})}
-	decoded[results](t, run(t.Context(), t, a, "search", `{"query":"freight","type":"bill","companyUuid":"bbbb"}`))
+	searched(t, run(t.Context(), t, a, "search", `{"query":"freight","type":"bill","companyUuid":"bbbb"}`))
 	if asked := a.asked("bills.list"); len(a.requests) != 2 || len(asked) != 1 || !strings.Contains(asked[0], "/bbbb/bills?search=freight&") {
 		t.Errorf("%v", asked)
 	}

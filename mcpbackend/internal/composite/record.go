@@ -35,6 +35,18 @@ const reportKind = "report"
 
 var reportWords = []string{"report", "reports"}
 
+// reading is the operation that a record of the kind is read with.
+func (k kind) reading() string { return cmp.Or(k.read, k.list) }
+
+// kindParts are all kinds, each with the operation that it takes.
+func kindParts(operation func(kind) string, reports string) []part {
+	parts := make([]part, 0, len(kinds)+1)
+	for _, k := range kinds {
+		parts = append(parts, part{strings.ToLower(k.title) + "s", []string{operation(k)}})
+	}
+	return append(parts, part{"reports", []string{reports}})
+}
+
 func kindOf(name string) (kind, bool) {
 	for _, k := range kinds {
 		if k.name == name {

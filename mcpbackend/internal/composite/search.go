@@ -10,7 +10,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
 )
 
-// maxResults bounds one answer, maxQuery one question, in bytes.
+// maxResults bounds one answer, maxQuery one question, in characters.
 const (
 	maxResults = 50
 	maxQuery   = 300
@@ -23,13 +23,21 @@ type result struct {
 	URL   string `json:"url"`
 }
 
+// results is an object with this one member, as ChatGPT expects it.
 type results struct {
 	Results []result `json:"results"`
-	// More and Incomplete are there only when something is left out, or nothing
-	// was found.
-	More       string    `json:"more,omitempty"`
-	Incomplete []missing `json:"incomplete,omitempty"`
 }
+
+// The answer of search has no room for what it left out. Programs find that in
+// the metadata of the answer, models in a last result that is none: ChatGPT's
+// shows them nothing but results.
+const (
+	incompleteMeta = "com.neonpanel/incomplete"
+	moreMeta       = "com.neonpanel/more"
+	noteID         = "note:search"
+	// maxNote bounds the note, in characters.
+	maxNote = 600
+)
 
 // hit is a result with what decides its place.
 type hit struct {
@@ -40,9 +48,8 @@ type hit struct {
 // search looks for records of every kind in all companies of the caller.
 func search(s *session, a arguments) (any, *toolcall.Failure) {
 	question := strings.Join(strings.Fields(a.text("query")), " ")
-	if question == "" || len(question) > maxQuery {
-		return nil, &toolcall.Failure{Kind: toolcall.InvalidArguments, Message: fmt.Sprintf(
-			"search was not called: query must have 1 to %d bytes of text, such as a SKU, an ASIN, a document number or a vendor's name.", maxQuery)}
+	if question == "" {
+		return nil, &toolcall.Failure{Kind: toolcall.InvalidArguments, Message: "search was not called: query must hold some text, such as a SKU, an ASIN, a document number or a vendor's name."}
 	}
 	list, failure := s.companies()
 	if failure != nil {
@@ -60,7 +67,18 @@ func search(s *session, a arguments) (any, *toolcall.Failure) {
 	}
 	wanted, reports, phrase := asked(question)
 
-	f := finder{session: s, companies: list, kinds: wanted, reports: reports}
+	f := finder{session: s, companies: list, reports: reports}
+	for _, k := range wanted {
+		if s.has(k.list) {
+			f.kinds = append(f.kinds, k)
+		} else {
+			s.left(k.title+"s", absent().Message)
+		}
+	}
+	if reports && !s.has("listReports") {
+		f.reports = false
+		s.left("Reports", absent().Message)
+	}
 	if failure := f.round(phrase); failure != nil {
 		return nil, failure
 	}
@@ -235,25 +253,45 @@ func (f *finder) add(r record, a address, c company, h hit) {
 	f.hits = append(f.hits, h)
 }
 
-func (f *finder) answer() results {
+func (f *finder) answer() annotated {
 	slices.SortFunc(f.hits, func(a, b hit) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.kind, b.kind), cmp.Compare(a.company, b.company), cmp.Compare(a.at, b.at))
 	})
-	out := results{Results: []result{}, Incomplete: f.incomplete()}
+	out := results{[]result{}}
 	for _, h := range f.hits[:min(len(f.hits), maxResults)] {
 		out.Results = append(out.Results, h.result)
 	}
-	var notes []string
+	meta := map[string]any{}
+	var notes, more []string
+	if gaps := f.incomplete(); gaps != nil {
+		meta[incompleteMeta] = gaps
+		for _, g := range gaps {
+			notes = append(notes, "Not searched: "+strings.Join(g.Parts, ", ")+" ("+strings.TrimSuffix(g.Reason, ".")+").")
+		}
+	}
 	if len(f.hits) == 0 {
-		notes = append(notes, "Nothing was found. Try one word of a name, a SKU or a document number. "+
+		more = append(more, "Nothing was found. Try one word of a name, a SKU or a document number. "+
 			"For what is open, in transit, unpaid or overdue use company_overview; the tools that list a kind have filters.")
 	} else if f.stateless {
-		notes = append(notes, "Search does not know states such as open, unpaid or in transit: these were found without them, in any state. "+
+		more = append(more, "Search does not know states such as open, unpaid or in transit: these were found without them, in any state. "+
 			"For what is open, in transit, unpaid or overdue use company_overview.")
 	}
 	if f.more > 0 || len(f.hits) > maxResults {
-		notes = append(notes, "There are more than these. Search for something more exact, or use the tool that lists the kind that you need.")
+		more = append(more, "There are more than these. Search for something more exact, or use the tool that lists the kind that you need.")
 	}
-	out.More = strings.Join(notes, " ")
-	return out
+	if more != nil {
+		meta[moreMeta] = strings.Join(more, " ")
+	}
+	// An empty list says by itself that nothing was found.
+	if len(f.hits) > 0 {
+		notes = append(notes, more...)
+	}
+	if notes != nil {
+		title := []rune("Note, not a record: " + strings.Join(notes, " "))
+		if len(title) > maxNote {
+			title = append(title[:maxNote-1], '…')
+		}
+		out.Results = append(out.Results, result{noteID, string(title), f.links.page("", noteID)})
+	}
+	return annotated{out, meta}
 }

@@ -1,11 +1,15 @@
 package composite
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/neonpanel"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/openapi"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
 )
 
@@ -16,7 +20,7 @@ func TestSearchHasTheShapeThatChatGPTExpects(t *testing.T) {
 		"bills.list": list(`{"id":51,"ref_number":"B-51","name":"Freight","date":"2026-01-02","amount":12.50,"currency":"USD","vendor":{"name":"Blue & Co"},"link":"https://my.neonpanel.com/app/b"}`),
 	})}
 	r := run(t.Context(), t, a, "search", `{"query":"stock"}`)
-	decoded[results](t, r)
+	searched(t, r)
 	want := `{"results":[` +
 		`{"id":"report:12","title":"Report Stock on hand","url":"https://my.neonpanel.com/app/reports/a"},` +
 		`{"id":"bill:aaaa:51","title":"Bill B-51: Freight, Blue & Co, 2026-01-02, 12.50 USD (Acme Toys)","url":"https://my.neonpanel.com/app/b"}]}`
@@ -25,10 +29,33 @@ func TestSearchHasTheShapeThatChatGPTExpects(t *testing.T) {
 	}
 }
 
+// finding is an answer of search: its records, and apart from them the note, if
+// it ends in one, and the metadata.
+type finding struct {
+	results
+	note, more string
+	incomplete []missing
+}
+
+func searched(t *testing.T, r toolcall.Result) finding {
+	t.Helper()
+	f := finding{results: decoded[results](t, r)}
+	if last := len(f.Results) - 1; last >= 0 && f.Results[last].ID == noteID {
+		f.note, f.Results = f.Results[last].Title, f.Results[:last]
+	}
+	f.more, _ = r.Meta[moreMeta].(string)
+	f.incomplete, _ = r.Meta[incompleteMeta].([]missing)
+	left := f.incomplete != nil || f.more != "" && len(f.Results) > 0
+	if left != (f.note != "") || left && !strings.HasPrefix(f.note, "Note, not a record: ") {
+		t.Errorf("incomplete %v, more %q, but the note is %q", f.incomplete, f.more, f.note)
+	}
+	return f
+}
+
 func TestSearchLooksEverywhereInEveryCompany(t *testing.T) {
 	t.Parallel()
 	a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch)})}
-	decoded[results](t, run(t.Context(), t, a, "search", `{"query":"  blue   meridian "}`))
+	searched(t, run(t.Context(), t, a, "search", `{"query":"  blue   meridian "}`))
 	for _, operation := range []string{"listInventoryItems", "inventoryOrders.list", "bills.list", "invoices.list", "shipments.list", "vendors.list"} {
 		asked := a.asked(operation)
 		text := strings.Join(asked, "\n")
@@ -55,7 +82,7 @@ func TestSearchUnderstandsKindsAndCompanies(t *testing.T) {
 		"vendors":                  {"vendors.list", "vendors?page=1&", 2},
 	} {
 		a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch), want.operation: list(`{"id":1,"name":"x"}`)})}
-		decoded[results](t, run(t.Context(), t, a, "search", fmt.Sprintf(`{"query":%q}`, question)))
+		searched(t, run(t.Context(), t, a, "search", fmt.Sprintf(`{"query":%q}`, question)))
 		asked := a.asked(want.operation)
 		if len(asked) != want.calls || !strings.Contains(asked[0], want.asked) {
 			t.Errorf("%q: %s was asked %v", question, want.operation, asked)
@@ -76,7 +103,7 @@ func TestSearchTriesTheLongestWordWhenThePhraseFindsNothing(t *testing.T) {
 		}
 		return otherwise(ctx, r)
 	}
-	got := decoded[results](t, run(t.Context(), t, a, "search", `{"query":"green hammock big"}`))
+	got := searched(t, run(t.Context(), t, a, "search", `{"query":"green hammock big"}`))
 	if len(got.Results) != 1 || got.Results[0].ID != "item:aaaa:7" {
 		t.Errorf("%+v", got)
 	}
@@ -111,14 +138,14 @@ func TestSearchTriesWithoutStatesAndPluralsWhenThePhraseFindsNothing(t *testing.
 			}
 			return otherwise(ctx, r)
 		}
-		got := decoded[results](t, run(t.Context(), t, a, "search", fmt.Sprintf(`{"query":%q}`, question)))
+		got := searched(t, run(t.Context(), t, a, "search", fmt.Sprintf(`{"query":%q}`, question)))
 		var before []string
 		for _, r := range a.requests {
 			if phrase := queryOf(r, "search"); r.Operation == want.operation && phrase != want.phrase {
 				before = append(before, phrase)
 			}
 		}
-		if len(got.Results) != 1 || fmt.Sprint(before) != want.before || (want.more == "") != (got.More == "") || !strings.Contains(got.More, want.more) {
+		if len(got.Results) != 1 || fmt.Sprint(before) != want.before || (want.more == "") != (got.more == "") || !strings.Contains(got.more, want.more) || !strings.Contains(got.note, want.more) {
 			t.Errorf("%q, after %v: %+v", question, before, got)
 		}
 	}
@@ -133,8 +160,8 @@ func TestSearchWithoutStatesStillSaysThatThereAreMore(t *testing.T) {
 		}
 		return answers(map[string]string{"listCompanies": list(acme)})(ctx, r)
 	}
-	got := decoded[results](t, run(t.Context(), t, a, "search", `{"query":"unpaid bills"}`))
-	if !strings.Contains(got.More, "in any state") || !strings.Contains(got.More, "There are more") {
+	got := searched(t, run(t.Context(), t, a, "search", `{"query":"unpaid bills"}`))
+	if !strings.Contains(got.more, "in any state") || !strings.Contains(got.more, "There are more") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -143,8 +170,8 @@ func TestSearchAsksOnceWhenThePhraseFindsSomething(t *testing.T) {
 	t.Parallel()
 	for _, question := range []string{"open orders LINDEN", "orders of hammocks"} {
 		a := &api{answer: answers(map[string]string{"listCompanies": list(acme), "inventoryOrders.list": list(`{"id":7,"name":"Open Linden"}`)})}
-		got := decoded[results](t, run(t.Context(), t, a, "search", fmt.Sprintf(`{"query":%q}`, question)))
-		if len(got.Results) != 1 || got.More != "" || len(a.asked("inventoryOrders.list")) != 1 {
+		got := searched(t, run(t.Context(), t, a, "search", fmt.Sprintf(`{"query":%q}`, question)))
+		if len(got.Results) != 1 || got.more != "" || len(a.asked("inventoryOrders.list")) != 1 {
 			t.Errorf("%q: %+v", question, got)
 		}
 	}
@@ -155,8 +182,8 @@ func TestSearchSaysWhatToTryWhenNothingIsFound(t *testing.T) {
 	// With no word but that of a state, and no kind, there is nothing to look for.
 	for question, rounds := range map[string]int{"unpaid bills": 2, "overdue": 1, "hammocks": 2, "glass": 1, "AB12S": 1, "blue meridian": 2, "gas": 1} {
 		a := &api{answer: answers(map[string]string{"listCompanies": list(acme)})}
-		got := decoded[results](t, run(t.Context(), t, a, "search", fmt.Sprintf(`{"query":%q}`, question)))
-		if len(got.Results) != 0 || !strings.Contains(got.More, "company_overview") || !strings.HasPrefix(got.More, "Nothing was found") {
+		got := searched(t, run(t.Context(), t, a, "search", fmt.Sprintf(`{"query":%q}`, question)))
+		if len(got.Results) != 0 || !strings.Contains(got.more, "company_overview") || !strings.HasPrefix(got.more, "Nothing was found") {
 			t.Errorf("%q: %+v", question, got)
 		}
 		if n := len(a.asked("bills.list")); n != rounds {
@@ -170,15 +197,155 @@ func TestSearchSaysWhatIsMissing(t *testing.T) {
 	found := map[string]string{"listCompanies": list(acme, birch), "vendors.list": list(`{"id":3,"name":"Blue"}`)}
 	a := &api{answer: failing("bills.list", &neonpanel.Error{Class: neonpanel.Unavailable},
 		failing("listReports", &neonpanel.Error{Class: neonpanel.Forbidden}, answers(found)))}
-	got := decoded[results](t, run(t.Context(), t, a, "search", `{"query":"blue"}`))
-	if len(got.Results) != 2 || len(got.Incomplete) != 2 {
+	got := searched(t, run(t.Context(), t, a, "search", `{"query":"blue"}`))
+	if len(got.Results) != 2 || len(got.incomplete) != 2 {
 		t.Fatalf("%+v", got)
 	}
-	if m := got.Incomplete[0]; fmt.Sprint(m.Parts) != "[Bills of Acme Toys Bills of Birch GmbH]" || !strings.Contains(m.Reason, "has a problem") {
+	if m := got.incomplete[0]; fmt.Sprint(m.Parts) != "[Bills of Acme Toys Bills of Birch GmbH]" || !strings.Contains(m.Reason, "has a problem") {
 		t.Errorf("%+v", m)
 	}
-	if m := got.Incomplete[1]; fmt.Sprint(m.Parts) != "[Reports]" || !strings.Contains(m.Reason, "refused") {
+	if m := got.incomplete[1]; fmt.Sprint(m.Parts) != "[Reports]" || !strings.Contains(m.Reason, "refused") {
 		t.Errorf("%+v", m)
+	}
+	if !strings.Contains(got.note, "Not searched: Bills of Acme Toys, Bills of Birch GmbH (NeonPanel has a problem") || !strings.Contains(got.note, "Not searched: Reports (") {
+		t.Errorf("%q", got.note)
+	}
+}
+
+// The answer has the members of ChatGPT's shape and no others, whatever there is
+// to say: the note is a result like the others, and fetch explains it.
+func TestSearchKeepsItsShapeWhenPartsAreMissing(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]func(ctx, neonpanel.Request) (string, error){
+		"a part failed": failing("bills.list", &neonpanel.Error{Class: neonpanel.Unavailable}, answers(map[string]string{"listCompanies": list(acme), "vendors.list": list(`{"id":3,"name":"a"}`)})),
+		"there is more": answers(map[string]string{"listCompanies": list(acme), "vendors.list": pageOf(1, 9, `{"id":3,"name":"a"}`)}),
+		"nothing found": answers(map[string]string{"listCompanies": list(acme)}),
+		"all and more":  failing("bills.list", &neonpanel.Error{Class: neonpanel.Timeout}, answers(map[string]string{"listCompanies": list(acme), "vendors.list": pageOf(1, 9, `{"id":3,"name":"a"}`)})),
+	} {
+		r := run(t.Context(), t, &api{answer: answer}, "search", `{"query":"unpaid a"}`)
+		var members map[string][]map[string]string
+		if err := json.Unmarshal(r.Structured, &members); err != nil || len(members) != 1 || members["results"] == nil || r.Text != string(r.Structured) {
+			t.Errorf("%s: %v %s", name, err, r.Structured)
+		}
+		for _, result := range members["results"] {
+			if len(result) != 3 || result["id"] == "" || result["title"] == "" || !strings.HasPrefix(result["url"], "https://my.neonpanel.com/") {
+				t.Errorf("%s: %v", name, result)
+			}
+		}
+		if len(r.Meta) == 0 {
+			t.Errorf("%s: no metadata", name)
+		}
+	}
+	a := &api{answer: answers(nil)}
+	got := decoded[fetched](t, run(t.Context(), t, a, "fetch", `{"id":"note:search"}`))
+	if got.ID != "note:search" || !strings.Contains(got.Text, "no record") || len(a.requests) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestTheNoteOfASearchIsShort(t *testing.T) {
+	t.Parallel()
+	var companies []string
+	for i := range 25 {
+		companies = append(companies, fmt.Sprintf(`{"id":%d,"uuid":"u%d","name":%q}`, i, i, strings.Repeat("Ü", 90)+fmt.Sprint(i)))
+	}
+	a := &api{answer: failing("bills.list", &neonpanel.Error{Class: neonpanel.Unavailable}, answers(map[string]string{"listCompanies": list(companies...)}))}
+	got := searched(t, run(t.Context(), t, a, "search", `{"query":"a"}`))
+	if n := len([]rune(got.note)); n != maxNote || !strings.HasSuffix(got.note, "…") {
+		t.Errorf("%d characters: %q", n, got.note)
+	}
+}
+
+// without is the catalogue of a live document that lacks some of the paths.
+func without(t *testing.T, paths ...string) *catalogue.Catalogue {
+	t.Helper()
+	document := string(openapi.Document())
+	for _, path := range paths {
+		changed := strings.Replace(document, "\n  "+path+":\n", "\n  /api/v1/gone"+strings.ReplaceAll(path, "/api/v1", "")+":\n", 1)
+		if changed == document {
+			t.Fatalf("the document has no path %s", path)
+		}
+		document = changed
+	}
+	c, err := catalogue.Load(openapi.Document(), openapi.Overlay(), catalogue.Options{Compose: Tools, Live: []byte(document)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const companyPath = "/api/v1/companies/{companyUuid}"
+
+// Incident: a live document that lacked one kind took the whole search away.
+func TestSearchAndFetchDoWithoutAKindThatTheDocumentLacks(t *testing.T) {
+	t.Parallel()
+	c := without(t, companyPath+"/bills", companyPath+"/bills/{billId}")
+	answer := answers(map[string]string{"listCompanies": list(acme), "vendors.list": list(`{"id":3,"name":"Blue"}`), "bills.list": list(`{"id":1}`), "bills.read": `{"id":1}`})
+	call := func(name, arguments string) (*api, toolcall.Result) {
+		tool, ok := c.Lookup(name)
+		if !ok {
+			t.Fatalf("%s is gone", name)
+		}
+		if !strings.Contains(tool.Description, "lacks bills, and so does this") {
+			t.Errorf("%s is described as %s", name, tool.Description)
+		}
+		a := &api{answer: answer}
+		return a, runTool(t.Context(), t, a, tool, arguments)
+	}
+	a, r := call("search", `{"query":"blue"}`)
+	got := searched(t, r)
+	if len(got.Results) != 1 || got.Results[0].ID != "vendor:aaaa:3" || len(a.asked("bills.list")) != 0 {
+		t.Errorf("%+v", got)
+	}
+	if len(got.incomplete) != 1 || fmt.Sprint(got.incomplete[0].Parts) != "[Bills]" || !strings.Contains(got.note, "Not searched: Bills (NeonPanel's API does not offer this") {
+		t.Errorf("%+v", got)
+	}
+	// Whoever asks for nothing else is told the same.
+	a, r = call("search", `{"query":"bills from blue"}`)
+	if got := searched(t, r); len(got.Results) != 0 || !strings.Contains(got.note, "Bills") || len(a.requests) != 1 {
+		t.Errorf("%+v, asked %v", got, a.requests)
+	}
+	_, r = call("search", `{"query":"vendors blue"}`)
+	if got := searched(t, r); len(got.Results) != 1 || got.note != "" {
+		t.Errorf("%+v", got)
+	}
+	a, r = call("fetch", `{"id":"bill:aaaa:51"}`)
+	if r.Failure == nil || r.Failure.Kind != toolcall.Unavailable || !strings.Contains(r.Text, "fetch cannot read a bill. NeonPanel's API does not offer this") || len(a.requests) != 0 {
+		t.Errorf("%+v", r)
+	}
+	_, r = call("fetch", `{"id":"vendor:aaaa:3"}`)
+	if got := decoded[fetched](t, r); got.ID != "vendor:aaaa:3" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestAnItemIsFetchedWithoutItsStockWhereTheDocumentLacksIt(t *testing.T) {
+	t.Parallel()
+	tool, ok := without(t, companyPath+"/inventory-items/{inventoryId}/balances").Lookup("fetch")
+	if !ok {
+		t.Fatal("fetch is gone")
+	}
+	a := &api{answer: answers(map[string]string{"listCompanies": list(acme), "getInventoryItemFullData": `{"id":7,"sku":"A-1"}`})}
+	got := decoded[fetched](t, runTool(t.Context(), t, a, tool, `{"id":"item:aaaa:7"}`))
+	if !strings.Contains(got.Text, "A-1") || !strings.Contains(got.Metadata["incomplete"], "the item's stock") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestACompanyIsOverseenWithoutWhatTheDocumentLacks(t *testing.T) {
+	t.Parallel()
+	tool, ok := without(t, companyPath+"/payment-requests", "/api/v1/revenue-and-cogs").Lookup("company_overview")
+	if !ok {
+		t.Fatal("company_overview is gone")
+	}
+	a := &api{answer: answers(map[string]string{"listCompanies": list(acme)})}
+	got := decoded[companyOverview](t, runTool(t.Context(), t, a, tool, `{}`))
+	if got.Payments != nil || got.ThisMonth != nil || got.Orders == nil || len(got.Incomplete) != 1 ||
+		fmt.Sprint(got.Incomplete[0].Parts) != "[payments sales of last month sales of this month]" {
+		t.Errorf("%+v", got)
+	}
+	if !strings.Contains(tool.Description, "lacks sales, payments, and") || slices.Contains(tool.Scopes, "read:cogs") {
+		t.Errorf("%q needs %v", tool.Description, tool.Scopes)
 	}
 }
 
@@ -205,12 +372,12 @@ func TestSearchIsBounded(t *testing.T) {
 	a := &api{answer: answers(map[string]string{
 		"listCompanies": list(companies...), "invoices.list": pageOf(1, 9, `{"id":1,"name":"a"}`, `{"id":2,"name":"b"}`, `{"id":3,"name":"c"}`),
 	})}
-	got := decoded[results](t, run(t.Context(), t, a, "search", `{"query":"a"}`))
-	if len(got.Results) != maxResults || got.More == "" {
-		t.Errorf("%d results, more: %q", len(got.Results), got.More)
+	got := searched(t, run(t.Context(), t, a, "search", `{"query":"a"}`))
+	if len(got.Results) != maxResults || got.more == "" {
+		t.Errorf("%d results, more: %q", len(got.Results), got.more)
 	}
-	if len(got.Incomplete) != 1 || len(got.Incomplete[0].Parts) != 30-maxCompanies || !strings.Contains(got.Incomplete[0].Reason, "25 companies") {
-		t.Errorf("%+v", got.Incomplete)
+	if len(got.incomplete) != 1 || len(got.incomplete[0].Parts) != 30-maxCompanies || !strings.Contains(got.incomplete[0].Reason, "25 companies") {
+		t.Errorf("%+v", got.incomplete)
 	}
 	if n := len(a.asked("invoices.list")); n != maxCompanies {
 		t.Errorf("%d companies were searched", n)
@@ -224,7 +391,7 @@ func TestSearchPutsTheBestFirst(t *testing.T) {
 		"listInventoryItems":   list(`{"id":1,"sku":"A-100-X","name":"contains"}`, `{"id":2,"sku":"zz","name":"by something else"}`, `{"id":3,"sku":"100","name":"exact"}`),
 		"inventoryOrders.list": list(`{"id":4,"ref_number":"1001"}`),
 	})}
-	got := decoded[results](t, run(t.Context(), t, a, "search", `{"query":"100"}`))
+	got := searched(t, run(t.Context(), t, a, "search", `{"query":"100"}`))
 	var ids []string
 	for _, r := range got.Results {
 		ids = append(ids, r.ID)

@@ -87,7 +87,7 @@ func (q query) list(name string, values ...string) query {
 func (s *session) raw(q query) (json.RawMessage, *toolcall.Failure) {
 	part, ok := s.tool.Parts[q.operation]
 	if !ok {
-		return nil, &toolcall.Failure{Kind: toolcall.Internal, Message: "The gateway lacks an operation that " + s.tool.Name + " needs."}
+		return nil, absent()
 	}
 	select {
 	case s.slots <- struct{}{}:
@@ -107,6 +107,17 @@ func (s *session) raw(q query) (json.RawMessage, *toolcall.Failure) {
 		return nil, s.late()
 	}
 	return answer, failure
+}
+
+// has says that the API offers an operation.
+func (s *session) has(operation string) bool {
+	_, ok := s.tool.Parts[operation]
+	return ok
+}
+
+// absent says that the API does not offer what is asked for.
+func absent() *toolcall.Failure {
+	return &toolcall.Failure{Kind: toolcall.Unavailable, Message: "NeonPanel's API does not offer this at present: its own description of itself lacks it. Trying again soon does not help."}
 }
 
 // late says why there is no time left.

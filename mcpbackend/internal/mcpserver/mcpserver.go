@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -269,6 +270,9 @@ func Result(out invocation.Outcome, d *denial.Denial) *mcp.CallToolResult {
 		if out.Structured != nil {
 			r.StructuredContent = out.Structured
 		}
+	}
+	if len(out.Meta) > 0 {
+		r.Meta = maps.Clone(out.Meta)
 	}
 	if d != nil {
 		r.Meta = mcp.Meta{denial.MetaKey: []string{d.Challenge}}

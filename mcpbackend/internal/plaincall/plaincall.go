@@ -28,10 +28,10 @@ type request struct {
 }
 
 type answer struct {
-	Content    []text              `json:"content"`
-	Structured json.RawMessage     `json:"structuredContent,omitempty"`
-	IsError    bool                `json:"isError"`
-	Meta       map[string][]string `json:"_meta,omitempty"`
+	Content    []text          `json:"content"`
+	Structured json.RawMessage `json:"structuredContent,omitempty"`
+	IsError    bool            `json:"isError"`
+	Meta       map[string]any  `json:"_meta,omitempty"`
 }
 
 type text struct {
@@ -98,7 +98,7 @@ func parse(body []byte) (name string, arguments json.RawMessage, fault string) {
 }
 
 func write(w http.ResponseWriter, out invocation.Outcome) {
-	a := answer{Content: []text{{"text", out.Text}}, Structured: out.Structured}
+	a := answer{Content: []text{{"text", out.Text}}, Structured: out.Structured, Meta: out.Meta}
 	if out.Failure != nil {
 		a = answer{Content: []text{{"text", mcpserver.FailureText(out)}}, IsError: true}
 	}

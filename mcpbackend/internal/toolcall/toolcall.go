@@ -59,6 +59,9 @@ type Result struct {
 	Outcome string
 	// Companies are those that the call was about, by uuid.
 	Companies []string
+	// Meta is what programs may want to know beside the answer; by its keys, as MCP
+	// has them in _meta.
+	Meta map[string]any
 }
 
 // Failure says what went wrong, in words that are safe to show: no upstream
