@@ -103,8 +103,8 @@ func (c contents) parse(now time.Time) (*tls.Config, Faults) {
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		ClientCAs:    authorities,
 		MinVersion:   tls.VersionTLS12,
-		// A resumed session would outlive a change of the authorities. The gateway keeps
-		// its connections, so that there is nothing to gain either.
+		// A resumed session would outlive a change of the authorities. Peers keep
+		// their connections, so that there is nothing to gain either.
 		SessionTicketsDisabled: true,
 	}, Faults{}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mtlstest"
 )
 
-const serverName = "mcpbackend.internal"
+const serverName = "server.internal"
 
 // site is a server with its files, and what its peers need.
 type site struct {
