@@ -79,6 +79,8 @@ type Introspection struct {
 	Key func() (*clientauth.Key, error)
 	// KeyAudience is `aud` of its assertions; empty means the issuer.
 	KeyAudience string
+	// UnknownPerSecond bounds the calls about tokens never seen to be good.
+	UnknownPerSecond int
 	// JWT: JWTs are introspected, too.
 	JWT bool
 }
@@ -134,9 +136,10 @@ func (s Settings) Validate() (Config, error) {
 			ClientID: s.IntrospectionClientID,
 			ClientSecret: j.secret("AUTHZ_INTROSPECTION_CLIENT_SECRET",
 				s.IntrospectionClientSecret, s.IntrospectionClientSecretFile),
-			Key:         j.key("AUTHZ_INTROSPECTION_KEY_FILE", s.IntrospectionKeyFile),
-			KeyAudience: j.word("AUTHZ_INTROSPECTION_KEY_AUDIENCE", s.IntrospectionKeyAudience),
-			JWT:         j.boolean("AUTHZ_INTROSPECT_JWT", s.IntrospectJWT),
+			Key:              j.key("AUTHZ_INTROSPECTION_KEY_FILE", s.IntrospectionKeyFile),
+			KeyAudience:      j.word("AUTHZ_INTROSPECTION_KEY_AUDIENCE", s.IntrospectionKeyAudience),
+			UnknownPerSecond: j.integer("AUTHZ_INTROSPECTION_UNKNOWN_PER_SECOND", s.IntrospectionUnknownPerSecond, 1, 1_000_000),
+			JWT:              j.boolean("AUTHZ_INTROSPECT_JWT", s.IntrospectJWT),
 		},
 
 		KeysRefresh:  j.duration("AUTHZ_KEYS_REFRESH", s.KeysRefresh, 100*time.Millisecond, 24*time.Hour),

@@ -80,6 +80,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		IntrospectionKeyFile:          filepath.Join(dir, "absent"),
 		IntrospectionKeyAudience:      "a b",
 		IntrospectJWT:                 "sometimes",
+		IntrospectionUnknownPerSecond: "0",
 		KeysRefresh:                   "0",
 		KeysMaxStale:                  "soon",
 		KeysCooldown:                  "-1s",

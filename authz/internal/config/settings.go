@@ -41,6 +41,7 @@ type Settings struct {
 	IntrospectionClientSecretFile string `name:"authz-introspection-client-secret-file" env:"AUTHZ_INTROSPECTION_CLIENT_SECRET_FILE" group:"Introspection" help:"File that holds the client secret; re-read when it changes."`
 	IntrospectionKeyFile          string `name:"authz-introspection-key-file" env:"AUTHZ_INTROSPECTION_KEY_FILE" group:"Introspection" help:"File that holds a private key (JWK or PEM), instead of a secret: authenticates by private_key_jwt. Re-read when it changes."`
 	IntrospectionKeyAudience      string `name:"authz-introspection-key-audience" env:"AUTHZ_INTROSPECTION_KEY_AUDIENCE" group:"Introspection" help:"aud of the assertions made with that key. Default: the issuer."`
+	IntrospectionUnknownPerSecond string `name:"authz-introspection-unknown-per-second" env:"AUTHZ_INTROSPECTION_UNKNOWN_PER_SECOND" default:"300" group:"Introspection" help:"Most calls per second about tokens that were never seen to be good; what is over that gets 503 with Retry-After. A third of it at most goes to tokens from addresses that keep being refused. Tokens that were good before are asked about regardless."`
 	IntrospectJWT                 string `name:"authz-introspect-jwt" env:"AUTHZ_INTROSPECT_JWT" default:"false" group:"Introspection" help:"Introspect JWTs that verified, too, to see revocation: true or false."`
 
 	KeysRefresh  string `name:"authz-keys-refresh" env:"AUTHZ_KEYS_REFRESH" default:"5m" group:"Keys and cache" help:"How often keys and metadata are refreshed in the background."`

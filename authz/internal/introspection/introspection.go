@@ -11,11 +11,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
-	"golang.org/x/time/rate"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/clientauth"
 	"github.com/neonpanel/mcp-gateway/authz/internal/jwt"
@@ -38,8 +36,12 @@ type Config struct {
 	// repetition.
 	Wait    time.Duration
 	Timeout time.Duration
-	// InFlight bounds the calls under way at once.
-	InFlight int
+	// InFlight bounds the calls under way at once, UnknownPerSecond those that begin
+	// in a second about tokens that nothing vouches for.
+	InFlight         int
+	UnknownPerSecond int
+	// Known is how many good tokens are known again when their verdict has ended.
+	Known int
 	// Called, if set, is told how each call ended. An inactive token is not an
 	// error.
 	Called func(took time.Duration, err error)
@@ -55,35 +57,18 @@ const (
 	pause       = 5 * time.Second
 )
 
-// waitingPerTurn bounds the tokens that wait for a turn, and so what a flood of
-// bad ones can hold.
-const waitingPerTurn = 4
-
-// Tokens of addresses whose requests keep being refused are asked about this
-// often, all of them together: a flood of made-up tokens would else go on to the
-// issuer as it comes. Such an address may be that of a big client with thousands
-// of users, each of whom has to be asked about once in a cache life: that much
-// fits in ten times over.
-const (
-	doubtedPerSecond = 100
-	doubtedBurst     = 100
-)
-
 // Client introspects tokens.
 type Client struct {
-	config  Config
-	turns   chan struct{}
-	waiting atomic.Int32
-	doubted *rate.Limiter
-	breaker *gobreaker.CircuitBreaker[strictjson.Object]
+	config    Config
+	admission *admission
+	breaker   *gobreaker.CircuitBreaker[strictjson.Object]
 }
 
 // New makes a Client.
 func New(config Config) *Client {
 	return &Client{
-		config:  config,
-		turns:   make(chan struct{}, config.InFlight),
-		doubted: rate.NewLimiter(doubtedPerSecond, doubtedBurst),
+		config:    config,
+		admission: newAdmission(config.UnknownPerSecond, config.InFlight, config.Known, config.Wait),
 		breaker: gobreaker.NewCircuitBreaker[strictjson.Object](gobreaker.Settings{
 			MaxRequests:  1,
 			Timeout:      pause,
@@ -95,10 +80,17 @@ func New(config Config) *Client {
 
 // Introspect asks about one token. Its errors are *token.Error: an outage is
 // Unavailable, never Invalid. With a record, if t is not nil, the faults are in
-// the record alone.
-func (c *Client) Introspect(ctx context.Context, raw string, t *trail.Trail) (jwt.Judgement, error) {
-	object, err := c.inspect(ctx, raw)
+// the record alone. The mark stands for the token wherever it is remembered, and
+// must not be one that a client can choose.
+func (c *Client) Introspect(ctx context.Context, raw string, mark uint64, t *trail.Trail) (jwt.Judgement, error) {
+	object, err := c.inspect(ctx, raw, func() error {
+		return c.admission.enter(ctx, raw, mark, token.Doubted(ctx))
+	})
 	if err != nil {
+		var refusal *token.Error
+		if errors.As(err, &refusal) && refusal.Reason == token.Inactive {
+			c.admission.learn(raw, mark, false)
+		}
 		err = t.FailWith(trail.Introspection, err)
 		t.Skip("introspection did not tell", trail.Claims...)
 		return jwt.Judgement{}, err
@@ -110,7 +102,11 @@ func (c *Client) Introspect(ctx context.Context, raw string, t *trail.Trail) (jw
 	if err := bearer(object, t); err != nil {
 		return jwt.Judgement{}, err
 	}
-	return c.config.Rules.Judge(object, time.Now(), t)
+	judgement, err := c.config.Rules.Judge(object, time.Now(), t)
+	if err == nil && t.Refusal() == nil {
+		c.admission.learn(raw, mark, true)
+	}
+	return judgement, err
 }
 
 // bearer refuses tokens that are used in another way. In a response token_type is
@@ -132,7 +128,7 @@ func bearer(object strictjson.Object, t *trail.Trail) error {
 // must be about the same user and client, and can only narrow what the token
 // says.
 func (c *Client) Confirm(ctx context.Context, raw string, own jwt.Judgement) (jwt.Judgement, error) {
-	object, err := c.inspect(ctx, raw)
+	object, err := c.inspect(ctx, raw, func() error { return c.admission.enterVouched(ctx) })
 	if err != nil {
 		return jwt.Judgement{}, err
 	}
@@ -175,8 +171,8 @@ func (c *Client) Confirm(ctx context.Context, raw string, own jwt.Judgement) (jw
 	return said, nil
 }
 
-// inspect returns the response about an active token.
-func (c *Client) inspect(ctx context.Context, raw string) (strictjson.Object, error) {
+// inspect returns the response about an active token, once enter lets it ask.
+func (c *Client) inspect(ctx context.Context, raw string, enter func() error) (strictjson.Object, error) {
 	if c.breaker.State() == gobreaker.StateOpen {
 		return nil, token.Refuse(token.IntrospectionFailed, gobreaker.ErrOpenState)
 	}
@@ -184,14 +180,10 @@ func (c *Client) inspect(ctx context.Context, raw string) (strictjson.Object, er
 	if err != nil {
 		return nil, token.Refuse(token.IntrospectionFailed, err)
 	}
-	if token.Doubted(ctx) && !c.doubted.Allow() {
-		return nil, token.Refuse(token.IntrospectionBusy, errors.New("too many tokens from addresses that keep being refused"))
-	}
-	done, err := c.turn(ctx)
-	if err != nil {
+	if err := enter(); err != nil {
 		return nil, token.Refuse(token.IntrospectionBusy, err)
 	}
-	defer done()
+	defer c.admission.leave()
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	object, err := c.breaker.Execute(func() (strictjson.Object, error) {
@@ -212,30 +204,6 @@ func (c *Client) inspect(ctx context.Context, raw string) (strictjson.Object, er
 		return nil, token.Refuse(token.Inactive, nil)
 	}
 	return object, nil
-}
-
-// turn waits until a call may be made. What it returns ends the turn.
-func (c *Client) turn(ctx context.Context) (done func(), err error) {
-	done = func() { <-c.turns }
-	select {
-	case c.turns <- struct{}{}:
-		return done, nil
-	default:
-	}
-	defer c.waiting.Add(-1)
-	if c.waiting.Add(1) > int32(waitingPerTurn*c.config.InFlight) {
-		return nil, errors.New("too many tokens wait for their turn")
-	}
-	timer := time.NewTimer(c.config.Wait)
-	defer timer.Stop()
-	select {
-	case c.turns <- struct{}{}:
-		return done, nil
-	case <-timer.C:
-		return nil, errors.New("no turn in time")
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 // ask makes one call.

@@ -75,7 +75,7 @@ func FuzzResponse(f *testing.F) {
 			}
 			return err != nil
 		}
-		if said, err := client.Introspect(context.Background(), "opaque", nil); !refused(err) {
+		if said, err := client.Introspect(context.Background(), "opaque", 1, nil); !refused(err) {
 			if said.Identity.Subject == "" || !said.Identity.Expires.After(time.Now()) {
 				t.Fatalf("%+v", said)
 			}

@@ -71,6 +71,9 @@ type Options struct {
 	IntrospectionKeyAudience string
 	// IntrospectionInFlight bounds the calls under way at once; default 64.
 	IntrospectionInFlight int
+	// IntrospectionUnknownPerSecond bounds the calls about tokens that nothing
+	// vouches for; default 300 (AUTHZ_INTROSPECTION_UNKNOWN_PER_SECOND).
+	IntrospectionUnknownPerSecond int
 	// IntrospectJWT: a JWT that verified is introspected too, to see
 	// revocation (AUTHZ_INTROSPECT_JWT).
 	IntrospectJWT bool
@@ -163,6 +166,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.IntrospectionKeyAudience = cmp.Or(o.IntrospectionKeyAudience, o.Issuer)
 	o.IntrospectionInFlight = cmp.Or(o.IntrospectionInFlight, 64)
+	o.IntrospectionUnknownPerSecond = cmp.Or(o.IntrospectionUnknownPerSecond, 300)
 	o.KeysRefresh = cmp.Or(o.KeysRefresh, 5*time.Minute)
 	o.KeysMaxStale = cmp.Or(o.KeysMaxStale, 24*time.Hour)
 	o.KeysCooldown = cmp.Or(o.KeysCooldown, 10*time.Second)
@@ -201,6 +205,7 @@ func (o Options) check() []error {
 		{"AUTHZ_KEYS_COOLDOWN", int64(o.KeysCooldown)},
 		{"AUTHZ_CACHE_MAX_TTL", int64(o.CacheMaxTTL)},
 		{"AUTHZ_CACHE_SIZE", int64(o.CacheSize)},
+		{"AUTHZ_INTROSPECTION_UNKNOWN_PER_SECOND", int64(o.IntrospectionUnknownPerSecond)},
 		{"introspection calls in flight", int64(o.IntrospectionInFlight)},
 	} {
 		if positive.value <= 0 {

@@ -5,6 +5,7 @@ package verifier
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -120,14 +121,16 @@ func New(options Options) (*Verifier, error) {
 	}
 	if options.IntrospectionClientID != "" {
 		v.introspect = introspection.New(introspection.Config{
-			Find:     v.issuer.FindIntrospection,
-			Client:   v.client,
-			Auth:     options.introspectionAuth(),
-			Rules:    rules,
-			Wait:     introspectionWait,
-			Timeout:  introspectionTimeout,
-			InFlight: options.IntrospectionInFlight,
-			Called:   v.introspected,
+			Find:             v.issuer.FindIntrospection,
+			Client:           v.client,
+			Auth:             options.introspectionAuth(),
+			Rules:            rules,
+			Wait:             introspectionWait,
+			Timeout:          introspectionTimeout,
+			InFlight:         options.IntrospectionInFlight,
+			UnknownPerSecond: options.IntrospectionUnknownPerSecond,
+			Known:            options.CacheSize,
+			Called:           v.introspected,
 		})
 	}
 	if options.DenyFile != "" {
@@ -284,7 +287,7 @@ func (v *Verifier) judge(ctx context.Context, key verdict.Key, raw string) (resu
 	// Taken before the verification: a refusal that a newer set might undo is
 	// then not remembered.
 	version := v.keys.Version()
-	judgement, by, from, err := v.dispatch(ctx, raw, nil)
+	judgement, by, from, err := v.dispatch(ctx, key, raw, nil)
 	if err != nil {
 		refusal := asError(err)
 		if remembered(refusal, from) {
@@ -321,7 +324,7 @@ func (v *Verifier) isJWT(raw string) bool {
 // dispatch sends a token to the judge of its form. by is the key that vouches
 // for it, if one does. With a record, if t is not nil, the faults are in the
 // record alone.
-func (v *Verifier) dispatch(ctx context.Context, raw string, t *trail.Trail) (j jwt.Judgement, by *keys.Thumbprint, from Source, err error) {
+func (v *Verifier) dispatch(ctx context.Context, key verdict.Key, raw string, t *trail.Trail) (j jwt.Judgement, by *keys.Thumbprint, from Source, err error) {
 	if v.isJWT(raw) {
 		if !jws.Looks(raw) {
 			return j, nil, FromNowhere, t.Fail(trail.Form, token.Opaque, nil)
@@ -343,7 +346,7 @@ func (v *Verifier) dispatch(ctx context.Context, raw string, t *trail.Trail) (j 
 	if t.Refusal() != nil {
 		return j, nil, FromNowhere, nil
 	}
-	j, err = v.introspect.Introspect(ctx, raw, t)
+	j, err = v.introspect.Introspect(ctx, raw, binary.LittleEndian.Uint64(key[:]), t)
 	return j, nil, FromIntrospection, err
 }
 
