@@ -8,10 +8,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/sync/singleflight"
 
@@ -60,30 +63,78 @@ func New(api toolcall.API, now func() time.Time) *Directory {
 }
 
 // Find implements [toolcall.Companies].
-func (d *Directory) Find(ctx context.Context, c toolcall.Caller, given string) (uuid, fault string, err error) {
+func (d *Directory) Find(ctx context.Context, c toolcall.Caller, given string, exactly bool) (m toolcall.Match, fault string, err error) {
 	given = strings.TrimSpace(given)
 	all, err := d.of(ctx, c)
 	if err != nil {
-		return "", "", err
+		return m, "", err
 	}
-	var fits []Company
+	fits := map[Fit][]Company{}
+	best := None
 	for _, company := range all {
-		if given == company.ID.String() || strings.EqualFold(given, company.UUID) ||
-			strings.EqualFold(given, strings.TrimSpace(company.Name)) || strings.EqualFold(given, strings.TrimSpace(company.ShortName)) {
-			fits = append(fits, company)
+		fit := FitOf(given, company.ID.String(), company.UUID, company.Name, company.ShortName)
+		fits[fit] = append(fits[fit], company)
+		best = min(best, fit)
+	}
+	candidates := fits[best]
+	switch {
+	case len(all) == 0:
+		return m, "names no company: the user has none", nil
+	case best == None:
+		return m, "names no company of the user. Give the uuid, name or id of one of these: " + name(all), nil
+	case best != Exact && exactly:
+		return m, "is no company's whole name, which a change needs. Give the uuid, name or id of the one that is meant: " + name(candidates), nil
+	case len(candidates) > 1:
+		return m, "fits several companies. Give the uuid of one of these: " + name(candidates), nil
+	}
+	found := candidates[0]
+	return toolcall.Match{UUID: found.UUID, Name: plain(cmp.Or(strings.TrimSpace(found.Name), found.ShortName)), Guessed: best != Exact}, "", nil
+}
+
+// Fit says how well what was given names a company; less is better.
+type Fit int
+
+// The fits.
+const (
+	// Exact: its uuid, id, name or short name, in any case.
+	Exact Fit = iota
+	// Beginning: its name or short name begins so.
+	Beginning
+	// Words: these are words of its name, the last perhaps only begun.
+	Words
+	None
+)
+
+// shortest is the least that can stand for a longer name, in characters.
+const shortest = 2
+
+// FitOf judges what was given against a company.
+func FitOf(given, id, uuid, name, shortName string) Fit {
+	given = strings.ToLower(strings.TrimSpace(given))
+	names := [...]string{strings.ToLower(strings.TrimSpace(name)), strings.ToLower(strings.TrimSpace(shortName))}
+	switch {
+	case given == "":
+		return None
+	case given == id, given == strings.ToLower(uuid), given == names[0], given == names[1]:
+		return Exact
+	case utf8.RuneCountInString(given) < shortest, strings.Trim(given, "0123456789") == "":
+		// A number is an id, and not the beginning of a name.
+		return None
+	case strings.HasPrefix(names[0], given), strings.HasPrefix(names[1], given):
+		return Beginning
+	}
+	notLetter := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
+	words, of := strings.FieldsFunc(given, notLetter), strings.FieldsFunc(names[0], notLetter)
+	if len(words) == 0 {
+		return None
+	}
+	for i, word := range words {
+		last := i == len(words)-1 && utf8.RuneCountInString(word) >= shortest
+		if !slices.ContainsFunc(of, func(w string) bool { return w == word || last && strings.HasPrefix(w, word) }) {
+			return None
 		}
 	}
-	switch len(fits) {
-	case 1:
-		return fits[0].UUID, "", nil
-	case 0:
-		if len(all) == 0 {
-			return "", "names no company: the user has none", nil
-		}
-		return "", "names no company of the user. Give the uuid, name or id of one of these: " + name(all), nil
-	default:
-		return "", "fits several companies. Give the uuid of one of these: " + name(fits), nil
-	}
+	return Words
 }
 
 // Name implements [toolcall.Companies].

@@ -85,21 +85,91 @@ func TestACompanyIsFoundByAnyOfItsNames(t *testing.T) {
 		"TWIN":                {"", "fits several companies"},
 		"46":                  {"", "fits several companies"},
 		"Acme":                {acme, ""},
-		"Acm":                 {"", "names no company of the user"},
+		"Acm":                 {"", "is no company's whole name"},
 		strings.ToUpper(acme): {acme, ""},
 		"unknown-" + acme:     {"", "names no company of the user"},
 	} {
 		t.Run(given, func(t *testing.T) {
 			t.Parallel()
-			uuid, fault, err := New(&api{companies: some()}, time.Now).Find(t.Context(), toolcall.Caller{}, given)
-			if err != nil || uuid != want.uuid || !strings.HasPrefix(fault, want.fault) || (fault == "") != (want.fault == "") {
-				t.Errorf("%q %q %v", uuid, fault, err)
+			m, fault, err := New(&api{companies: some()}, time.Now).Find(t.Context(), toolcall.Caller{}, given, true)
+			if err != nil || m.UUID != want.uuid || m.Guessed || !strings.HasPrefix(fault, want.fault) || (fault == "") != (want.fault == "") {
+				t.Errorf("%+v %q %v", m, fault, err)
 			}
 			if strings.HasPrefix(fault, "fits") && (strings.Count(fault, "uuid 0") == 0 || strings.Contains(fault, "Broken")) {
 				t.Errorf("the candidates: %s", fault)
 			}
 		})
 	}
+}
+
+// A read takes what is clear; a change takes whole names only, and both name the
+// candidates of what is not clear.
+func TestAPartOfANameIsEnoughToReadWhereItIsClear(t *testing.T) {
+	t.Parallel()
+	list := []Company{
+		{"1", "u1", "Trailhead Outdoor Gear", "TRAIL"}, {"2", "u2", "Trailblazer Outdoor", "TB"},
+		{"3", "u3", "Nordlicht Küche GmbH", "NK"}, {"4", "u4", "4711 Perfumes", "KÖLN"}, {"5", "u5", "Gear", "G5"},
+	}
+	for given, want := range map[string]struct{ uuid, fault, names string }{
+		"trailhead":          {"u1", "", ""},
+		"TRAILH":             {"u1", "", ""},
+		"trail":              {"u1", "", ""}, // its short name
+		"Trailb":             {"u2", "", ""},
+		"trai":               {"", "fits several", "Trailhead Outdoor Gear, Trailblazer Outdoor"},
+		"outdoor":            {"", "fits several", "Trailhead Outdoor Gear, Trailblazer Outdoor"},
+		"outdoor gear":       {"u1", "", ""},
+		"Outdoor-Gear":       {"u1", "", ""},
+		"küche":              {"u3", "", ""},
+		"nordlicht gm":       {"u3", "", ""},
+		"KÜC":                {"u3", "", ""},
+		"üche":               {"", "names no company", "Trailhead"}, // the middle of a word
+		"gear":               {"u5", "", ""},                        // all of a name comes first
+		"47":                 {"", "names no company", "Trailhead"}, // a number is an id
+		"4711 p":             {"u4", "", ""},
+		"n":                  {"", "names no company", "Trailhead"},
+		"-":                  {"", "names no company", "Trailhead"},
+		"trailhead gmbh":     {"", "names no company", "Trailhead"},
+		"Trailhead  Outdoor": {"u1", "", ""},
+	} {
+		t.Run(given, func(t *testing.T) {
+			t.Parallel()
+			d := New(&api{companies: list}, time.Now)
+			m, fault, err := d.Find(t.Context(), toolcall.Caller{}, given, false)
+			if err != nil || m.UUID != want.uuid || !strings.HasPrefix(fault, want.fault) || (fault == "") != (want.fault == "") {
+				t.Errorf("%+v %q %v", m, fault, err)
+			}
+			for candidate := range strings.SplitSeq(want.names, ", ") {
+				if candidate != "" && !strings.Contains(fault, candidate+" (id") && !strings.Contains(fault, candidate) {
+					t.Errorf("%q does not name %q", fault, candidate)
+				}
+			}
+			m, fault, err = d.Find(t.Context(), toolcall.Caller{}, given, true)
+			switch whole := given == "gear" || given == "trail"; {
+			case err != nil:
+				t.Error(err)
+			case whole != (m.UUID != "") || whole != (fault == "") || m.Guessed:
+				t.Errorf("a change: %+v %q", m, fault)
+			case !whole && want.uuid != "" && (!strings.HasPrefix(fault, "is no company's whole name, which a change needs") || !strings.Contains(fault, "uuid "+want.uuid)):
+				t.Errorf("a change: %q", fault)
+			}
+		})
+	}
+}
+
+func FuzzFitOf(f *testing.F) {
+	for _, s := range []string{"trailhead", "", "İstanbul", "\xff", "a-b c", "46", "ǅ"} {
+		f.Add(s, "Trailhead Outdoor Gear")
+		f.Add(s, s)
+	}
+	f.Fuzz(func(t *testing.T, given, name string) {
+		fit := FitOf(given, "1", "u1", name, "")
+		if strings.TrimSpace(given) != "" && strings.ToLower(strings.TrimSpace(given)) == strings.ToLower(strings.TrimSpace(name)) && fit != Exact {
+			t.Errorf("%q is not all of %q", given, name)
+		}
+		if strings.TrimSpace(given) == "" && fit != None {
+			t.Errorf("nothing fits %q", name)
+		}
+	})
 }
 
 func TestAUUIDIsKnownByItsForm(t *testing.T) {
@@ -123,13 +193,13 @@ func TestTheHundredAndFiftiethCompanyIsFound(t *testing.T) {
 		a.companies = append(a.companies, Company{json.Number(fmt.Sprint(i)), fmt.Sprintf("%040d", i), fmt.Sprintf("Company %d", i), ""})
 	}
 	d := New(a, time.Now)
-	if uuid, fault, err := d.Find(t.Context(), toolcall.Caller{}, "Company 149"); err != nil || uuid != fmt.Sprintf("%040d", 149) {
-		t.Errorf("%s %s %v", uuid, fault, err)
+	if found, fault, err := d.Find(t.Context(), toolcall.Caller{}, "Company 149", true); err != nil || found.UUID != fmt.Sprintf("%040d", 149) {
+		t.Errorf("%+v %s %v", found, fault, err)
 	}
 	if len(a.asked()) != 3 {
 		t.Errorf("asked %v", a.asked())
 	}
-	if _, fault, _ := d.Find(t.Context(), toolcall.Caller{}, "None"); len(fault) > 4000 || !strings.Contains(fault, "and 130 more") {
+	if _, fault, _ := d.Find(t.Context(), toolcall.Caller{}, "None", true); len(fault) > 4000 || !strings.Contains(fault, "and 130 more") {
 		t.Errorf("%d bytes: %s", len(fault), fault)
 	}
 }
@@ -154,7 +224,7 @@ func TestListsAreKeptApartAndForAMinute(t *testing.T) {
 	} {
 		now = now.Add(step.later)
 		before := len(a.asked())
-		if _, _, err := d.Find(t.Context(), step.c, "ACME"); err != nil {
+		if _, _, err := d.Find(t.Context(), step.c, "ACME", true); err != nil {
 			t.Fatal(err)
 		}
 		asked := a.asked()[before:]
@@ -163,7 +233,7 @@ func TestListsAreKeptApartAndForAMinute(t *testing.T) {
 		}
 	}
 	for i := range 3 * callers {
-		_, _, _ = d.Find(t.Context(), toolcall.Caller{Subject: fmt.Sprint(i)}, "ACME")
+		_, _, _ = d.Find(t.Context(), toolcall.Caller{Subject: fmt.Sprint(i)}, "ACME", true)
 	}
 	if len(d.known) > callers {
 		t.Errorf("%d lists", len(d.known))
@@ -179,12 +249,12 @@ func TestFailuresAreNotKept(t *testing.T) {
 	t.Parallel()
 	a := &api{companies: some(), err: &neonpanel.Error{Class: neonpanel.Timeout}}
 	d := New(a, time.Now)
-	if _, _, err := d.Find(t.Context(), toolcall.Caller{}, "ACME"); err == nil {
+	if _, _, err := d.Find(t.Context(), toolcall.Caller{}, "ACME", true); err == nil {
 		t.Error("no error")
 	}
 	a.err = nil
-	if uuid, _, err := d.Find(t.Context(), toolcall.Caller{}, "ACME"); err != nil || uuid != acme {
-		t.Errorf("%s %v", uuid, err)
+	if found, _, err := d.Find(t.Context(), toolcall.Caller{}, "ACME", true); err != nil || found.UUID != acme {
+		t.Errorf("%+v %v", found, err)
 	}
 }
 
@@ -196,15 +266,15 @@ func TestSimultaneousSearchesAreOne(t *testing.T) {
 		first, leave := context.WithCancel(context.Background())
 		left := make(chan error)
 		go func() {
-			_, _, err := d.Find(first, toolcall.Caller{}, "ACME")
+			_, _, err := d.Find(first, toolcall.Caller{}, "ACME", true)
 			left <- err
 		}()
 		synctest.Wait()
 		found := make(chan string)
 		for range 5 {
 			go func() {
-				uuid, _, _ := d.Find(context.Background(), toolcall.Caller{}, "ACME")
-				found <- uuid
+				m, _, _ := d.Find(context.Background(), toolcall.Caller{}, "ACME", true)
+				found <- m.UUID
 			}()
 		}
 		synctest.Wait()
@@ -242,6 +312,8 @@ func TestToolsTakeNames(t *testing.T) {
 		"in the path":        {"list_warehouses", `{"companyUuid":"Acme GmbH"}`, nil, "map[companyUuid:" + acme + "]", "", acme},
 		"by number":          {"list_warehouses", `{"company_id":47}`, nil, "map[companyUuid:0000000000000000000000000000000000000047]", "", "0000000000000000000000000000000000000047"},
 		"by the older name":  {"list_warehouses", `{"company":"acme"}`, nil, "map[companyUuid:" + acme + "]", "", acme},
+		"a part, for a read": {"list_warehouses", `{"companyUuid":"äpfel"}`, nil, "map[companyUuid:short]", "", "short"},
+		"a part, of a write": {"create_product", `{"companyUuid":"acme gm","sku":"A","name":"A"}`, nil, "", "companyUuid is no company's whole name, which a change needs. Give the uuid, name or id of the one that is meant: Acme GmbH (id 46, uuid " + acme + ")", ""},
 		"in a list":          {"revenue_and_cogs_summary", `{"start_date":"2026-01-01","company_uuids":["T1","` + acme + `"]}`, nil, "{company_uuids[] 0000000000000000000000000000000000000047} {company_uuids[] " + acme + "}", "", "0000000000000000000000000000000000000047 " + acme},
 		"of a write":         {"create_product", `{"companyUuid":"ACME","sku":"A","name":"A"}`, nil, "POST /api/v1/companies/{companyUuid}/products map[companyUuid:" + acme + "]", "", acme},
 		"ambiguous":          {"list_warehouses", `{"companyUuid":"twin"}`, nil, "", "companyUuid fits several companies", ""},
@@ -281,6 +353,12 @@ func TestToolsTakeNames(t *testing.T) {
 			}
 			if r.Failure != nil || !strings.Contains(asked[len(asked)-1], test.asked) || strings.Join(r.Companies, " ") != test.companies {
 				t.Errorf("asked %v: %+v", asked, r)
+			}
+			// What was guessed is told, to programs and to models.
+			const taken = `"_company_taken":[{"argument":"companyUuid","given":"äpfel","name":"Äpfel & Birnen","uuid":"short"}]`
+			if guessed := strings.HasPrefix(name, "a part"); guessed != strings.Contains(string(r.Structured), taken) ||
+				guessed != strings.Contains(r.Text, "was taken for Äpfel & Birnen (uuid short), the only company that it fits") {
+				t.Errorf("%s %s", r.Structured, r.Text)
 			}
 		})
 	}

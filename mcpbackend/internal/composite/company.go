@@ -7,6 +7,7 @@ import (
 	// Images hold no time zone files.
 	_ "time/tzdata"
 
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/companies"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
 )
 
@@ -108,30 +109,23 @@ func (s *session) bounded(list []company) []company {
 }
 
 // match gives the companies that a name or an id fits: exactly, or else those
-// whose name holds it.
+// whose name begins so, or has these words, or holds it.
 func match(list []company, given string) []company {
 	given = strings.TrimSpace(given)
 	if given == "" {
 		return list
 	}
+	fits := map[companies.Fit][]company{}
+	best := companies.None
 	for _, c := range list {
-		if string(c.UUID) == given || string(c.ID) == given {
-			return []company{c}
+		fit := companies.FitOf(given, string(c.ID), string(c.UUID), string(c.Name), string(c.ShortName))
+		if fit == companies.None && !contains(string(c.Name), given) && !contains(string(c.ShortName), given) {
+			continue
 		}
+		fits[fit] = append(fits[fit], c)
+		best = min(best, fit)
 	}
-	var exact, part []company
-	for _, c := range list {
-		switch {
-		case strings.EqualFold(string(c.Name), given), strings.EqualFold(string(c.ShortName), given):
-			exact = append(exact, c)
-		case contains(string(c.Name), given), contains(string(c.ShortName), given):
-			part = append(part, c)
-		}
-	}
-	if exact != nil {
-		return exact
-	}
-	return part
+	return fits[best]
 }
 
 func contains(s, part string) bool {

@@ -1,9 +1,11 @@
 package toolcall
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -15,11 +17,30 @@ import (
 type Companies interface {
 	// IsUUID says that a value can be nothing but a uuid.
 	IsUUID(given string) bool
-	// Find gives the uuid of the company with that id, name or short name; or a
-	// fault, when it is none or not just one; or an error of the API.
-	Find(ctx context.Context, c Caller, given string) (uuid, fault string, err error)
+	// Find gives the company with that id, name or short name, or, unless exactly
+	// is set, the only one whose name begins so or holds these words; or a fault,
+	// when it is none or not just one; or an error of the API.
+	Find(ctx context.Context, c Caller, given string, exactly bool) (m Match, fault string, err error)
 	// Name gives the name of the company with that uuid, or "".
 	Name(ctx context.Context, c Caller, uuid string) string
+}
+
+// Match is a company that was found.
+type Match struct {
+	UUID, Name string
+	// Guessed is set when what was given is not all of its name.
+	Guessed bool
+}
+
+// guessedMember says which company was taken for what is not all of its name.
+const guessedMember = "_company_taken"
+
+// guess is a company that was taken for what was given.
+type guess struct {
+	Argument string `json:"argument"`
+	Given    string `json:"given"`
+	Name     string `json:"name"`
+	UUID     string `json:"uuid"`
 }
 
 // plausible says that a value can be a company's name: the others never leave
@@ -32,12 +53,15 @@ func plausible(name string) bool {
 }
 
 // nameCompanies puts uuids for the names of companies among checked arguments,
-// and gives the uuids.
-func nameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, c Caller, arguments values) ([]string, *Failure) {
+// and gives the uuids. A read takes a part of a name that fits one company only,
+// and says which; a change must be told the whole name, since the wrong company
+// would be changed before anybody could object.
+func nameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, c Caller, arguments values) ([]string, []guess, *Failure) {
 	var uuids, faults []string
+	var guesses []guess
 	find := func(p *catalogue.Parameter, raw json.RawMessage) (json.RawMessage, *Failure) {
 		given := text(raw)
-		uuid, fault, err := given, "", error(nil)
+		found, fault, err := Match{UUID: given}, "", error(nil)
 		var scopes []string
 		switch {
 		case companies == nil, companies.IsUUID(given):
@@ -45,7 +69,7 @@ func nameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, 
 			// A name must not tell what list_companies would refuse.
 			err, scopes = &neonpanel.Error{Class: neonpanel.Forbidden}, p.NameScopes
 		default:
-			uuid, fault, err = companies.Find(ctx, c, given)
+			found, fault, err = companies.Find(ctx, c, given, !t.ReadOnly)
 		}
 		switch {
 		case err != nil:
@@ -63,12 +87,15 @@ func nameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, 
 			return nil, &f
 		case fault != "":
 			faults = append(faults, p.Argument+" "+fault)
-		case !neonpanel.ValidPathArgument(uuid):
+		case !neonpanel.ValidPathArgument(found.UUID):
 			faults = append(faults, p.Argument+" must be the uuid of a company")
 		default:
-			uuids = append(uuids, uuid)
-			if uuid != given {
-				return marshal(uuid), nil
+			uuids = append(uuids, found.UUID)
+			if found.Guessed {
+				guesses = append(guesses, guess{p.Argument, given, found.Name, found.UUID})
+			}
+			if found.UUID != given {
+				return marshal(found.UUID), nil
 			}
 		}
 		return raw, nil
@@ -82,7 +109,7 @@ func nameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, 
 		var failure *Failure
 		if (*value)[0] != '[' {
 			if *value, failure = find(p, *value); failure != nil {
-				return uuids, failure
+				return uuids, nil, failure
 			}
 			continue
 		}
@@ -91,13 +118,31 @@ func nameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, 
 		_ = json.Unmarshal(*value, &items)
 		for i, item := range items {
 			if items[i], failure = find(p, item); failure != nil {
-				return uuids, failure
+				return uuids, nil, failure
 			}
 		}
 		*value = join(items)
 	}
 	if len(faults) > 0 {
-		return uuids, &Failure{Kind: InvalidArguments, Message: listFaults(t, faults)}
+		return uuids, nil, &Failure{Kind: InvalidArguments, Message: listFaults(t, faults)}
 	}
-	return uuids, nil
+	return uuids, guesses, nil
+}
+
+// tell says in an answer which companies were taken.
+func tell(r Result, guesses []guess) Result {
+	if len(guesses) == 0 || r.Failure != nil {
+		return r
+	}
+	if r.Structured != nil {
+		var taken bytes.Buffer
+		e := json.NewEncoder(&taken)
+		e.SetEscapeHTML(false)
+		_ = e.Encode(guesses) // nothing but text
+		r.Structured = with(r.Structured, guessedMember, bytes.TrimSpace(taken.Bytes()))
+	}
+	for _, g := range guesses {
+		r.Text += fmt.Sprintf("\n\n%s \"%s\" was taken for %s (uuid %s), the only company that it fits.", g.Argument, presentable(g.Given, longestName), g.Name, g.UUID)
+	}
+	return r
 }

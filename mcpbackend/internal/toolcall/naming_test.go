@@ -51,8 +51,8 @@ type directory struct{ hangs bool }
 
 func (directory) IsUUID(given string) bool { return given == "ab12" }
 
-func (directory) Find(context.Context, Caller, string) (string, string, error) {
-	return "ab12", "", nil
+func (directory) Find(context.Context, Caller, string, bool) (Match, string, error) {
+	return Match{UUID: "ab12"}, "", nil
 }
 
 func (d directory) Name(ctx context.Context, _ Caller, uuid string) string {

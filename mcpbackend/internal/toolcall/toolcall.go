@@ -186,13 +186,12 @@ func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMe
 	if len(faults) > 0 {
 		return failed(Failure{Kind: InvalidArguments, Message: listFaults(&t, faults)})
 	}
-	var failure *Failure
-	about, failure = nameCompanies(ctx, r.companies, &t, c, values)
+	about, guesses, failure := nameCompanies(ctx, r.companies, &t, c, values)
 	if failure != nil {
 		return failed(*failure)
 	}
 	if t.ReadOnly {
-		return r.read(ctx, &t, values, c)
+		return tell(r.read(ctx, &t, values, c), guesses)
 	}
 	request, faults := buildRequest(&t, values)
 	if len(faults) > 0 {
