@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -63,6 +64,12 @@ func start(t testing.TB, opts stack.Options) (*gateway, error) {
 	if opts.Bin == "" {
 		opts.Bin = binaries(t)
 	}
+	// All tests are the same few users; what a test sets itself comes later, and wins.
+	opts.Env = maps.Clone(opts.Env)
+	if opts.Env == nil {
+		opts.Env = map[string][]string{}
+	}
+	opts.Env["envoyconf"] = append([]string{"EDGE_SUBJECT_RATE=1000000", "EDGE_SUBJECT_BURST=1000000"}, opts.Env["envoyconf"]...)
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	s, err := stack.Start(ctx, opts)

@@ -2,6 +2,7 @@ package envoy_test
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"regexp"
 	"strings"
@@ -12,18 +13,9 @@ import (
 	"github.com/neonpanel/mcp-gateway/envoy/internal/command"
 )
 
-// The example for readers is what render writes, by the very flags of the go:generate line.
-func TestExampleIsFresh(t *testing.T) {
+// What is written out for readers is what the commands write, by the very flags of the go:generate lines.
+func TestExamplesAreFresh(t *testing.T) {
 	source, err := os.ReadFile("generate.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	line := regexp.MustCompile(`(?m)^//go:generate go run ./cmd/envoyconf render (.*) --output bootstrap.yaml$`).FindSubmatch(source)
-	if line == nil {
-		t.Fatal("generate.go has no go:generate line that renders bootstrap.yaml")
-	}
-	var render command.Render
-	parser, err := kong.New(&render)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,18 +25,28 @@ func TestExampleIsFresh(t *testing.T) {
 			t.Cleanup(func() { os.Setenv(name, value) })
 		}
 	}
-	if _, err := parser.Parse(strings.Fields(string(line[1]))); err != nil {
-		t.Fatal(err)
-	}
-	var want bytes.Buffer
-	if err := render.Run(&want); err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile("bootstrap.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want.Bytes()) {
-		t.Error("bootstrap.yaml is stale; refresh it with: (cd envoy && GOWORK=off go generate .)")
+	for verb, command := range map[string]interface{ Run(io.Writer) error }{"render": &command.Render{}, "ratelimit": &command.RateLimit{}} {
+		line := regexp.MustCompile(`(?m)^//go:generate go run ./cmd/envoyconf ` + verb + ` (.*) --output (.*)$`).FindSubmatch(source)
+		if line == nil {
+			t.Fatal("generate.go has no go:generate line for " + verb)
+		}
+		parser, err := kong.New(command)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.Parse(strings.Fields(string(line[1]))); err != nil {
+			t.Fatal(err)
+		}
+		var want bytes.Buffer
+		if err := command.Run(&want); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(string(line[2]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want.Bytes()) {
+			t.Errorf("%s is stale; refresh it with: (cd envoy && GOWORK=off go generate .)", line[2])
+		}
 	}
 }

@@ -4,3 +4,4 @@
 package envoy
 
 //go:generate go run ./cmd/envoyconf render --public-url https://mcp.neonpanel.com --output bootstrap.yaml
+//go:generate go run ./cmd/envoyconf ratelimit --public-url https://mcp.neonpanel.com --output ../deploy/ratelimit/neonpanel-mcp.yaml

@@ -14,11 +14,12 @@ import (
 
 func main() {
 	var cli struct {
-		Render  command.Render   `cmd:"" help:"Write the whole bootstrap from the settings. Every flag is also an environment variable of the same name."`
-		Check   command.Check    `cmd:"" aliases:"lint" help:"Check a bootstrap: unknown and deprecated fields, Envoy's constraints, and the rules of this edge."`
-		Diff    command.Diff     `cmd:"" help:"Say in words what changes from one bootstrap to another: rules broken or mended first, then every field."`
-		Rules   command.Rules    `cmd:"" help:"List the rules of this edge and their reasons."`
-		Version kong.VersionFlag `help:"Print the version and exit."`
+		Render    command.Render    `cmd:"" help:"Write the whole bootstrap from the settings. Every flag is also an environment variable of the same name."`
+		RateLimit command.RateLimit `cmd:"" name:"ratelimit" help:"Write the limits for the rate limit service that --edge-ratelimit names, from the same settings."`
+		Check     command.Check     `cmd:"" aliases:"lint" help:"Check a bootstrap: unknown and deprecated fields, Envoy's constraints, and the rules of this edge."`
+		Diff      command.Diff      `cmd:"" help:"Say in words what changes from one bootstrap to another: rules broken or mended first, then every field."`
+		Rules     command.Rules     `cmd:"" help:"List the rules of this edge and their reasons."`
+		Version   kong.VersionFlag  `help:"Print the version and exit."`
 	}
 	run := kong.Parse(&cli,
 		kong.Name("envoyconf"),

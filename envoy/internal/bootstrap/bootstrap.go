@@ -50,7 +50,7 @@ func New(edge settings.Edge) (*bootstrapv3.Bootstrap, error) {
 				b.cluster(authzCluster, edge.Authz, names.Authz, grpcUpstream),
 				b.cluster(discoveryCluster, edge.Discovery, names.Authz, httpUpstream),
 				b.cluster(backendCluster, edge.Backend, names.Backend, httpUpstream),
-			}, b.collector()...),
+			}, append(b.rateLimitService(), b.collector()...)...),
 		},
 	}
 	return tree, b.err

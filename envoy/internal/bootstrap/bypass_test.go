@@ -259,6 +259,59 @@ func TestEveryProtectionIsNoticedWhenItIsGone(t *testing.T) {
 	}
 }
 
+// The clock of the limits stands still here: what was spent does not come back.
+func TestALimitThatIsGoneIsNoticed(t *testing.T) {
+	t.Parallel()
+	const name = "envoy.filters.http.local_ratelimit"
+	without := func(field string) func(map[string]any) {
+		return func(d map[string]any) { delete(filter(d, name), field) }
+	}
+	for gone, weaken := range map[string]func(document map[string]any){
+		"nothing":                        func(map[string]any) {},
+		"users are limited":              func(d map[string]any) { removeFilter(d, name) },
+		"limits are on":                  without("filter_enabled"),
+		"limits are enforced":            without("filter_enforced"),
+		"more users than 20 are counted": without("max_dynamic_descriptors"),
+		"users are counted":              without("rate_limits"),
+		"users are known when they are counted": func(d map[string]any) {
+			filters := hcm(d)["http_filters"].([]any)
+			slices.SortStableFunc(filters, func(a, b any) int {
+				first := func(f any) int {
+					if f.(map[string]any)["name"] == name {
+						return 0
+					}
+					return 1
+				}
+				return first(a) - first(b)
+			})
+		},
+	} {
+		t.Run(gone, func(t *testing.T) {
+			t.Parallel()
+			e := startEdge(t, func(o *options) {
+				o.settings.SubjectRate, o.settings.SubjectBurst = "1", "2"
+				o.weaken = func(d map[string]any) {
+					for _, descriptor := range filter(d, name)["descriptors"].([]any) {
+						descriptor.(map[string]any)["token_bucket"].(map[string]any)["fill_interval"] = "86400s"
+					}
+					weaken(d)
+				}
+			})
+			limited := false
+			for i := range 120 {
+				e.wantPass(t, fmt.Sprintf("user-%d/app", i))
+				if i%30 == 0 { // the other users come between
+					a := e.do(t, call{method: "POST", target: "/mcp", header: []string{"Authorization: Bearer alice/app"}})
+					limited = limited || a.StatusCode == 429
+				}
+			}
+			if limited != (gone == "nothing") {
+				t.Errorf("limited: %v", limited)
+			}
+		})
+	}
+}
+
 // edit changes a bootstrap as a person would.
 func edit(t *testing.T, text []byte, change func(map[string]any)) []byte {
 	t.Helper()

@@ -434,20 +434,21 @@ func TestEdge(t *testing.T) {
 			t.Errorf("Server = %q", a.Header.Get("Server"))
 		}
 		for name := range a.Header {
-			if strings.HasPrefix(name, "X-Envoy") {
+			if strings.HasPrefix(name, "X-Envoy") || strings.HasPrefix(name, "X-Neonpanel") {
 				t.Errorf("%s is sent", name)
 			}
 		}
 	})
 
 	t.Run("the log says who and why, and holds no secret", func(t *testing.T) {
-		ok := e.do(t, call{method: "POST", target: "/mcp?access_token=topsecret", header: []string{good, "User-Agent: test-client", "MCP-Protocol-Version: 2026-07-28"}})
+		ok := e.do(t, call{method: "POST", target: "/mcp?access_token=topsecret", header: []string{good, "User-Agent: test-client", "MCP-Protocol-Version: 2026-07-28", "Mcp-Method: forged", "Mcp-Name: forged"}})
 		denied := e.do(t, call{method: "POST", target: "/mcp?token=topsecret", header: []string{"Authorization: Bearer topsecret"}})
 		lost := e.do(t, call{method: "POST", target: "/mcp", header: []string{"Authorization: Bearer broken"}})
 		for id, want := range map[string]map[string]any{
 			ok.Header.Get("X-Request-Id"): {
 				"method": "POST", "path": "/mcp", "code": 200.0, "decision": "allow", "auth": "bearer", "subject": "user-1",
 				"client_id": "client-1", "route": "mcp", "client": "127.0.0.1", "user_agent": "test-client", "mcp_version": "2026-07-28", "details": "via_upstream", "host": "mcp.example.com",
+				"mcp_method": "tools/call", "mcp_tool": "list_companies",
 			},
 			denied.Header.Get("X-Request-Id"): {"code": 401.0, "decision": "deny", "reason": "test_reason", "details": "ext_authz_denied", "flags": "UAEX", "path": "/mcp"},
 			lost.Header.Get("X-Request-Id"):   {"code": 503.0, "details": "ext_authz_error", "flags": "UAEX"},
@@ -468,7 +469,7 @@ func TestEdge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(text), "topsecret") || strings.Contains(string(text), "Bearer") {
+		if strings.Contains(string(text), "topsecret") || strings.Contains(string(text), "forged") || strings.Contains(string(text), "Bearer") {
 			t.Error("the log holds a secret")
 		}
 	})

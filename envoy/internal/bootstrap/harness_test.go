@@ -59,6 +59,8 @@ func example() settings.Settings {
 		MaxBody:        "4MiB",
 		MaxConnections: "20000",
 		MaxHeap:        "1GiB",
+		SubjectRate:    "1000000",
+		SubjectBurst:   "1000000",
 		Authz:          "unix:/run/neonpanel/authz/authz.sock",
 		Discovery:      "unix:/run/neonpanel/authz/discovery.sock",
 		Backend:        "unix:/run/neonpanel/mcpbackend/mcpbackend.sock",
@@ -328,6 +330,10 @@ func (u *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.hits++
 	u.log = append(u.log, r)
 	u.mu.Unlock()
+	if r.URL.Path == "/mcp" {
+		w.Header().Set("X-Neonpanel-Mcp-Method", "tools/call")
+		w.Header().Set("X-Neonpanel-Mcp-Tool", "list_companies")
+	}
 	switch r.Header.Get("X-Test") {
 	case "stream":
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -426,6 +432,20 @@ func (*fakeAuthz) Check(ctx context.Context, request *authv3.CheckRequest) (*aut
 			set("x-neonpanel-seen-trace", strings.Join(metadata.ValueFromIncomingContext(ctx, "traceparent"), "|")),
 			set("x-neonpanel-seen-request", strings.Join(headers["x-request-id"], "|")),
 		), nil
+	}
+	// user/client is a token of that user by that client; anonymous has neither.
+	if user, client, ok := strings.Cut(token, "/"); ok {
+		answer := allow(set("x-neonpanel-auth", "bearer"), set("x-neonpanel-subject", user))
+		answer.DynamicMetadata = verdict("decision", "allow", "auth", "bearer", "subject", user, "client_id", client)
+		if client == "" {
+			delete(answer.DynamicMetadata.Fields, "client_id")
+		}
+		return answer, nil
+	}
+	if token == "anonymous" {
+		answer := allow(set("x-neonpanel-auth", "anonymous"))
+		answer.DynamicMetadata = verdict("decision", "allow", "auth", "anonymous")
+		return answer, nil
 	}
 	return deny(typev3.StatusCode_Unauthorized, `{"error":"invalid_token","error_description":"authz's own words"}`, "www-authenticate", challenge), nil
 }

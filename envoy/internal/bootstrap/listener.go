@@ -95,14 +95,24 @@ func (b *builder) connectionManager() *hcmv3.HttpConnectionManager {
 		AccessLog:        b.accessLog(),
 		LocalReplyConfig: b.localReplies(),
 		RouteSpecifier:   &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: b.routes()},
-		HttpFilters: []*hcmv3.HttpFilter{
-			// First, so that the refusals of all others carry its headers.
-			b.filter(corsFilter, &corsv3.Cors{}),
-			b.filter("envoy.filters.http.body_size_limit", &bodylimitv3.BodySizeLimit{MaxRequestBytes: wrapperspb.UInt64(b.MaxBody)}),
-			b.filter(extAuthzFilter, b.extAuthz()),
-			b.filter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}),
-		},
+		HttpFilters:      b.filters(),
 	}
+}
+
+func (b *builder) filters() []*hcmv3.HttpFilter {
+	filters := []*hcmv3.HttpFilter{
+		// First, so that the refusals of all others carry its headers.
+		b.filter(corsFilter, &corsv3.Cors{}),
+		b.filter("envoy.filters.http.body_size_limit", &bodylimitv3.BodySizeLimit{MaxRequestBytes: wrapperspb.UInt64(b.MaxBody)}),
+		b.filter(extAuthzFilter, b.extAuthz()),
+		b.filter(localLimitFilter, b.subjectLimit()),
+	}
+	if b.RateLimit != nil {
+		filters = append(filters, b.filter(globalLimitFilter, b.globalLimit()))
+	}
+	return append(filters,
+		b.filter("envoy.filters.http.header_to_metadata", told()),
+		b.filter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}))
 }
 
 func stripped() []*mutationrulesv3.HeaderMutation {

@@ -62,18 +62,24 @@ func TestRenderingsAreValid(t *testing.T) {
 		"admin on loopback": func(s *settings.Settings) { s.Admin = "127.0.0.1:19901" },
 		"upstreams on TCP":  func(s *settings.Settings) { s.Authz, s.Discovery, s.Backend = "127.0.0.1:1", "[::1]:2", "localhost:3" },
 		"upstreams elsewhere": func(s *settings.Settings) {
+			s.RateLimit, s.RateLimitSAN = "192.0.2.1:2", "spiffe://example.org/ratelimit"
 			s.Authz, s.Discovery, s.Backend, s.AuthzSAN = "192.0.2.1:1", "[2001:db8::1]:2", "localhost.localdomain:3", "192.0.2.1"
 			s.UpstreamTLSCert, s.UpstreamTLSKey, s.UpstreamTLSCA, s.UpstreamTLSSDS = upstream.Cert, upstream.Key, upstream.CA, upstream.SDS
 		},
+		"limits counted by a service":             func(s *settings.Settings) { s.RateLimit = "unix:" + dir + "/ratelimit.sock" },
+		"limits counted by a service on loopback": func(s *settings.Settings) { s.RateLimit = "127.0.0.1:8081" },
 		"traces": func(s *settings.Settings) {
 			s.OTLPEndpoint, s.ServiceName, s.SamplerArg = "http://127.0.0.1:4318", "edge", "0.1"
 		},
 		"traces elsewhere": func(s *settings.Settings) {
 			s.OTLPEndpoint, s.OTLPCertificate, s.ServiceName, s.SamplerArg = "https://collector.example/otlp/", certificate.Cert, "edge", "1"
 		},
-		"behind proxies":  func(s *settings.Settings) { s.TrustedHops = "16" },
-		"smallest limits": func(s *settings.Settings) { s.MaxBody, s.MaxConnections, s.MaxHeap = "1KiB", "16", "64MiB" },
-		"largest limits":  func(s *settings.Settings) { s.MaxBody, s.MaxConnections, s.MaxHeap = "1GiB", "1000000", "1024GiB" },
+		"behind proxies": func(s *settings.Settings) { s.TrustedHops = "16" },
+		"smallest limits": func(s *settings.Settings) {
+			s.MaxBody, s.MaxConnections, s.MaxHeap = "1KiB", "16", "64MiB"
+			s.SubjectRate, s.SubjectBurst = "1", "1"
+		},
+		"largest limits": func(s *settings.Settings) { s.MaxBody, s.MaxConnections, s.MaxHeap = "1GiB", "1000000", "1024GiB" },
 		"everything at the same time": func(s *settings.Settings) {
 			s.TLSCert, s.TLSKey, s.TLSSDS = certificate.Cert, certificate.Key, certificate.SDS
 			s.CORSOrigins, s.Hosts, s.Admin, s.TrustedHops = "https://a.example", "a.example", "unix:"+dir+"/a.sock", "2"

@@ -8,6 +8,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
+	tometadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 )
 
@@ -51,7 +52,7 @@ func (b *builder) localReplies() *hcmv3.LocalReplyConfig {
 		{status: 404, code: "not_found", description: "There is nothing at this path."},
 		{status: 408, code: "request_timeout", description: "The request was not complete in time; send it again."},
 		{status: 413, code: "payload_too_large", description: fmt.Sprintf("The request body is larger than %d bytes.", b.MaxBody)},
-		{status: 429, code: "too_many_requests", description: "Too many requests; wait and try again.", retryAfter: "1"},
+		{status: 429, code: "too_many_requests", description: "Too many requests; wait as long as Retry-After says.", retryAfter: "1"},
 		{status: 431, code: "headers_too_large", description: "The request headers are too large or too many."},
 		{status: 502, code: "bad_gateway", description: "The service behind the gateway gave no valid answer; try again."},
 		{status: 503, code: "temporarily_unavailable", description: "The service is not available at the moment; try again.", retryAfter: "2"},
@@ -76,7 +77,11 @@ func (b *builder) mapper(expression string, r reply, headers []*corev3.HeaderVal
 		mapper.Body = inline(r.description)
 	}
 	if r.retryAfter != "" {
-		mapper.HeadersToAdd = append(mapper.HeadersToAdd, setHeader("retry-after", r.retryAfter))
+		// A limit that knows the time says it itself.
+		mapper.HeadersToAdd = append(mapper.HeadersToAdd, &corev3.HeaderValueOption{
+			Header:       &corev3.HeaderValue{Key: "retry-after", Value: r.retryAfter},
+			AppendAction: corev3.HeaderValueOption_ADD_IF_ABSENT,
+		})
 	}
 	return mapper
 }
@@ -112,6 +117,23 @@ func (b *builder) when(expression string) *accesslogv3.AccessLogFilter {
 	}}}
 }
 
+// toldNamespace holds what mcpbackend said of a request.
+const toldNamespace = "mcpbackend"
+
+// told takes out of an answer what mcpbackend says for the log alone: the method and the tool that
+// it found in the body. The client's own headers may say anything, or be missing.
+func told() *tometadatav3.Config {
+	config := &tometadatav3.Config{}
+	for _, name := range []string{"method", "tool"} {
+		config.ResponseRules = append(config.ResponseRules, &tometadatav3.Config_Rule{
+			Header:          identityPrefix + "mcp-" + name,
+			OnHeaderPresent: &tometadatav3.Config_KeyValuePair{MetadataNamespace: toldNamespace, Key: name},
+			Remove:          true,
+		})
+	}
+	return config
+}
+
 // accessLog is one JSON line per request: who, what, how it ended and why. No query (it may hold
 // a secret), no body, no header that carries a credential.
 func (b *builder) accessLog() []*accesslogv3.AccessLog {
@@ -126,6 +148,8 @@ func (b *builder) accessLog() []*accesslogv3.AccessLog {
 		"protocol":    "%PROTOCOL%",
 		"user_agent":  "%REQUEST_HEADER(USER-AGENT):128%",
 		"mcp_version": "%REQUEST_HEADER(MCP-PROTOCOL-VERSION):16%",
+		"mcp_method":  "%DYNAMIC_METADATA(" + toldNamespace + ":method)%",
+		"mcp_tool":    "%DYNAMIC_METADATA(" + toldNamespace + ":tool)%",
 		"route":       "%ROUTE_NAME%",
 		"code":        "%RESPONSE_CODE%",
 		"flags":       "%RESPONSE_FLAGS%",

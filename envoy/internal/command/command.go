@@ -47,12 +47,38 @@ func (c *Render) Run(stdout io.Writer) error {
 	if err := writeSecrets(edge); err != nil {
 		return fmt.Errorf("EDGE_TLS_SDS, EDGE_UPSTREAM_TLS_SDS: %w", err)
 	}
-	text = append([]byte(header), text...)
-	if c.Output == "-" {
-		_, err = stdout.Write(text)
+	return write(c.Output, append([]byte(header), text...), stdout)
+}
+
+const rateLimitHeader = `# Limits of the NeonPanel MCP gateway for envoyproxy/ratelimit, written by "envoyconf ratelimit" from
+# the settings that "envoyconf render" takes. Change the settings and write it again.
+`
+
+// RateLimit writes the configuration of the rate limit service.
+type RateLimit struct {
+	settings.Settings
+	Output string `short:"o" default:"-" placeholder:"FILE" help:"File to write, replaced in one step; - is standard output (${default})."`
+}
+
+// Run writes what belongs to the bootstrap of the same settings.
+func (c *RateLimit) Run(stdout io.Writer) error {
+	edge, err := c.Parse()
+	if err != nil {
 		return err
 	}
-	return writeFile(c.Output, text)
+	text, err := bootstrap.RateLimitService(edge)
+	if err != nil {
+		return err
+	}
+	return write(c.Output, append([]byte(rateLimitHeader), text...), stdout)
+}
+
+func write(file string, text []byte, stdout io.Writer) error {
+	if file == "-" {
+		_, err := stdout.Write(text)
+		return err
+	}
+	return writeFile(file, text)
 }
 
 func writeSecrets(edge settings.Edge) error {

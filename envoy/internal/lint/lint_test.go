@@ -13,6 +13,8 @@ import (
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	locallimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
+	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ratelimit/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -35,7 +37,7 @@ func sound(t *testing.T, change ...func(*settings.Settings)) *bootstrapv3.Bootst
 	s := settings.Settings{
 		PublicURL: "https://mcp.example.com", Listen: "0.0.0.0:8443", CORSOrigins: "*", TrustedHops: "0", MaxBody: "4MiB", MaxConnections: "100",
 		MaxHeap: "1GiB", Authz: "unix:/a", Discovery: "unix:/d", Backend: "unix:/b", Admin: "unix:/admin", NodeID: "x",
-		TLSCert: "/c.pem", TLSKey: "/k.pem", TLSSDS: "/sds.yaml",
+		TLSCert: "/c.pem", TLSKey: "/k.pem", TLSSDS: "/sds.yaml", SubjectRate: "20", SubjectBurst: "100",
 	}
 	for _, c := range change {
 		c(&s)
@@ -57,6 +59,8 @@ func remoteUpstreams(s *settings.Settings) {
 	s.UpstreamTLSCert, s.UpstreamTLSKey, s.UpstreamTLSCA, s.UpstreamTLSSDS, s.AuthzSAN = "/uc.pem", "/uk.pem", "/ca.pem", "/sds", "spiffe://example.org/authz"
 }
 
+func counted(s *settings.Settings) { s.RateLimit = "unix:/ratelimit" }
+
 func traces(s *settings.Settings) {
 	s.OTLPEndpoint, s.ServiceName, s.SamplerArg = "http://collector.example:4318", "edge", "1"
 }
@@ -66,7 +70,7 @@ func TestOurOwnIsSound(t *testing.T) {
 	if err := lint.Check(sound(t)); err != nil {
 		t.Error(err)
 	}
-	if err := lint.Check(sound(t, remoteUpstreams, traces)); err != nil {
+	if err := lint.Check(sound(t, remoteUpstreams, traces, counted)); err != nil {
 		t.Errorf("with TLS to the upstreams, and traces: %v", err)
 	}
 }
@@ -147,6 +151,21 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 	upstream := func(change func(*tlsv3.UpstreamTlsContext)) func(*testing.T, *bootstrapv3.Bootstrap) {
 		return elsewhere(func(s *corev3.TransportSocket) { edit(t, s.GetTypedConfig(), &tlsv3.UpstreamTlsContext{}, change) })
 	}
+	limit := func(change func(*locallimitv3.LocalRateLimit)) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return func(t *testing.T, b *bootstrapv3.Bootstrap) {
+			hcm(func(m manager) { edit(t, m.HttpFilters[3].GetTypedConfig(), &locallimitv3.LocalRateLimit{}, change) })(t, b)
+		}
+	}
+	shared := func(change func(m manager, limit *ratelimitv3.RateLimit)) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return func(t *testing.T, b *bootstrapv3.Bootstrap) {
+			proto.Reset(b)
+			proto.Merge(b, sound(t, counted))
+			hcm(func(m manager) {
+				edit(t, m.HttpFilters[4].GetTypedConfig(), &ratelimitv3.RateLimit{}, func(l *ratelimitv3.RateLimit) { change(m, l) })
+			})(t, b)
+		}
+	}
+	overridden, _ := anypb.New(&locallimitv3.LocalRateLimit{StatPrefix: "x"})
 	type breach struct {
 		rule   string
 		change func(*testing.T, *bootstrapv3.Bootstrap)
@@ -171,8 +190,8 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 		"old TLS to an upstream":  {"tls-minimum", upstream(func(c *tlsv3.UpstreamTlsContext) { c.CommonTlsContext.TlsParams = nil })},
 		"remote admin":            {"admin-local", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.Admin.Address = remote }},
 		"whole admin":             {"admin-local", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.Admin.AllowPaths = nil }},
-		"router not last":         {"router-last", swap(2, 3)},
-		"no router":               {"router-last", without(3)},
+		"router not last":         {"router-last", swap(4, 5)},
+		"no router":               {"router-last", without(5)},
 		"no cors":                 {"cors-first", without(0)},
 		"cors behind authz":       {"cors-first", swap(0, 2)},
 		"cors disabled":           {"cors-first", hcm(func(m manager) { m.HttpFilters[0].Disabled = true })},
@@ -262,6 +281,70 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 				c.CommonTlsContext.TlsParams.TlsMinimumProtocolVersion = tlsv3.TlsParameters_TLSv1_1
 			})
 		}},
+		"any path to an upstream":   {"routes-exact", route("mcp", func(r *routev3.Route) { r.Match.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: "/mcp"} })},
+		"any method to an upstream": {"routes-exact", route("mcp", func(r *routev3.Route) { r.Match.Headers = nil })},
+		"all methods but one":       {"routes-exact", route("mcp", func(r *routev3.Route) { r.Match.Headers[0].InvertMatch = true })},
+		"any Host is ours": {"host-own", hcm(func(m manager) {
+			m.GetRouteConfig().VirtualHosts[0].Domains, m.GetRouteConfig().VirtualHosts[1].Domains = []string{"*"}, []string{"other.example"}
+		})},
+		"any name below ours": {"host-own", hcm(func(m manager) { m.GetRouteConfig().VirtualHosts[0].Domains = []string{"*.example.com"} })},
+		"upgrades": {"http-strict", hcm(func(m manager) {
+			m.UpgradeConfigs = []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}}
+		})},
+		"a route's upgrades": {"http-strict", route("mcp", func(r *routev3.Route) {
+			r.GetRoute().UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{UpgradeType: "websocket"}}
+		})},
+		"HTTP/1.0":             {"http-strict", hcm(func(m manager) { m.HttpProtocolOptions = &corev3.Http1ProtocolOptions{AcceptHttp_10: true} })},
+		"a length with chunks": {"http-strict", hcm(func(m manager) { m.HttpProtocolOptions = &corev3.Http1ProtocolOptions{AllowChunkedLength: true} })},
+		"extended CONNECT":     {"http-strict", hcm(func(m manager) { m.Http2ProtocolOptions.AllowConnect = true })},
+		"cookies pass":         {"cookies-dropped", hcm(func(m manager) { m.GetRouteConfig().RequestHeadersToRemove = nil })},
+		"no log":               {"log-present", hcm(func(m manager) { m.AccessLog = nil })},
+		"a log of some":        {"log-present", hcm(func(m manager) { m.AccessLog[0].Filter = m.LocalReplyConfig.Mappers[0].Filter })},
+		"buffers without end": {"connection-limits", func(_ *testing.T, b *bootstrapv3.Bootstrap) {
+			b.StaticResources.Listeners[0].PerConnectionBufferLimitBytes = nil
+		}},
+		"streams without end": {"connection-limits", hcm(func(m manager) { m.Http2ProtocolOptions = nil })},
+		"idle streams":        {"connection-limits", hcm(func(m manager) { m.StreamIdleTimeout = durationpb.New(0) })},
+		"idle connections":    {"connection-limits", hcm(func(m manager) { m.CommonHttpProtocolOptions.IdleTimeout = durationpb.New(0) })},
+		"breakers of 1024":    {"breakers-sized", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.StaticResources.Clusters[2].CircuitBreakers = nil }},
+		"a breaker of 1024": {"breakers-sized", func(_ *testing.T, b *bootstrapv3.Bootstrap) {
+			b.StaticResources.Clusters[2].CircuitBreakers.Thresholds[0].MaxRequests = nil
+		}},
+		"no overload manager": {"overload", func(_ *testing.T, b *bootstrapv3.Bootstrap) { b.OverloadManager = nil }},
+		"connections without end": {"overload", func(_ *testing.T, b *bootstrapv3.Bootstrap) {
+			b.OverloadManager.ResourceMonitors = b.OverloadManager.ResourceMonitors[:1]
+		}},
+		"requests without end": {"overload", func(_ *testing.T, b *bootstrapv3.Bootstrap) {
+			b.OverloadManager.Actions = b.OverloadManager.Actions[:2]
+		}},
+		"no limit per user":                   {"subject-limit", without(3)},
+		"users limited before they are known": {"subject-limit", swap(2, 3)},
+		"limit switched off":                  {"subject-limit", limit(func(l *locallimitv3.LocalRateLimit) { l.FilterEnforced = nil })},
+		"limit for a half":                    {"subject-limit", limit(func(l *locallimitv3.LocalRateLimit) { l.FilterEnabled.DefaultValue.Numerator = 50 })},
+		"limit by runtime":                    {"subject-limit", limit(func(l *locallimitv3.LocalRateLimit) { l.FilterEnabled.RuntimeKey = "x" })},
+		"limit per client only":               {"subject-limit", limit(func(l *locallimitv3.LocalRateLimit) { l.RateLimits = l.RateLimits[:1] })},
+		"limit by a header": {"subject-limit", limit(func(l *locallimitv3.LocalRateLimit) {
+			l.RateLimits[1].Actions[0].ActionSpecifier = &routev3.RateLimit_Action_RequestHeaders_{RequestHeaders: &routev3.RateLimit_Action_RequestHeaders{HeaderName: "x", DescriptorKey: "subject"}}
+		})},
+		"limit in the shadow":     {"subject-limit", limit(func(l *locallimitv3.LocalRateLimit) { l.Descriptors[1].ShadowMode = true })},
+		"limit for one user":      {"subject-limit", limit(func(l *locallimitv3.LocalRateLimit) { l.Descriptors[1].Entries[0].Value = "alice" })},
+		"users forgotten":         {"subject-limit", limit(func(l *locallimitv3.LocalRateLimit) { l.MaxDynamicDescriptors = nil })},
+		"one bucket for all":      {"subject-limit", limit(func(l *locallimitv3.LocalRateLimit) { l.TokenBucket = l.Descriptors[0].TokenBucket })},
+		"a bucket per connection": {"subject-limit", limit(func(l *locallimitv3.LocalRateLimit) { l.LocalRateLimitPerDownstreamConnection = true })},
+		"no word when to return":  {"subject-limit", limit(func(l *locallimitv3.LocalRateLimit) { l.EnableRetryAfterHeader = false })},
+		"a route's own limit": {"subject-limit", route("mcp", func(r *routev3.Route) {
+			r.TypedPerFilterConfig = map[string]*anypb.Any{"envoy.filters.http.local_ratelimit": overridden}
+		})},
+		"no limit when the service fails": {"global-limit", shared(func(m manager, _ *ratelimitv3.RateLimit) {
+			m.HttpFilters[3], m.HttpFilters[4] = m.HttpFilters[4], m.HttpFilters[3]
+		})},
+		"endless wait for the service": {"global-limit", shared(func(_ manager, l *ratelimitv3.RateLimit) { l.Timeout = durationpb.New(0) })},
+		"long wait for the service":    {"global-limit", shared(func(_ manager, l *ratelimitv3.RateLimit) { l.Timeout = durationpb.New(5 * time.Second) })},
+		"users counted together":       {"global-limit", shared(func(_ manager, l *ratelimitv3.RateLimit) { l.RateLimits = nil })},
+		"no such cluster for limits": {"clusters-exist", shared(func(_ manager, l *ratelimitv3.RateLimit) {
+			l.GetRateLimitService().GetGrpcService().GetEnvoyGrpc().ClusterName = "x"
+		})},
+		"limits before cors": {"cors-first", swap(0, 3)},
 		"deprecated field": {"deprecated", func(_ *testing.T, b *bootstrapv3.Bootstrap) {
 			m := b.StaticResources.Clusters[1].ProtoReflect()
 			m.Mutable(m.Descriptor().Fields().ByName("http2_protocol_options"))

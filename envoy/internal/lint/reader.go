@@ -11,6 +11,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ratelimit/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	"google.golang.org/protobuf/proto"
@@ -22,6 +23,9 @@ const (
 	bodyLimitName = "envoy.filters.http.body_size_limit"
 	extAuthzName  = "envoy.filters.http.ext_authz"
 	routerName    = "envoy.filters.http.router"
+
+	localLimitName  = "envoy.filters.http.local_ratelimit"
+	globalLimitName = "envoy.filters.http.ratelimit"
 
 	identityPrefix = "x-neonpanel-"
 )
@@ -42,6 +46,20 @@ type edge struct {
 // place is a filter's position in the chain, or -1.
 func (e edge) place(name string) int {
 	return slices.IndexFunc(e.HttpFilters, func(f *hcmv3.HttpFilter) bool { return f.Name == name && !f.Disabled })
+}
+
+// config is that of a filter that is there and not disabled, or nil.
+func (e edge) config(name string) proto.Message {
+	at := e.place(name)
+	if at < 0 {
+		return nil
+	}
+	return unpack(e.HttpFilters[at].GetTypedConfig())
+}
+
+func (e edge) globalLimit() *ratelimitv3.RateLimit {
+	limit, _ := e.config(globalLimitName).(*ratelimitv3.RateLimit)
+	return limit
 }
 
 func read(b *bootstrapv3.Bootstrap) (*reader, error) {

@@ -32,15 +32,25 @@ func Rules() []Rule {
 		{"authz-identity-only", "authz may set identity headers and nothing else", authzIdentityOnly},
 		{"authz-headers-only", "with bodies, requests are buffered for callers who are not known yet", authzHeadersOnly},
 		{"identity-stripped", "a client could send identity headers of its own", identityStripped},
+		{"routes-exact", "a route of many paths or methods lets through what nobody thought of", routesExact},
 		{"public-exact", "a public route that matches more than one path, or keeps credentials, is a way around authz", publicExact},
 		{"path-hygiene", "a path that Envoy and the upstream read differently is a way around authz", pathHygiene},
 		{"host-whole", "the route table compares a Host up to its colon, so 127.0.0.1:@evil.example would be ours", hostWhole},
+		{"host-own", "under a Host that is not ours, as DNS rebinding sends it, only /health may answer", hostOwn},
+		{"http-strict", "upgrades, HTTP/1.0 and ambiguous lengths are how requests are smuggled", httpStrict},
+		{"cookies-dropped", "nothing behind the edge uses cookies, which are credentials", cookiesDropped},
 		{"client-address", "a forged X-Forwarded-For or x-request-id would be believed", clientAddress},
 		{"header-limits", "headers without limits, and requests that never end, are a cheap attack", headerLimits},
+		{"connection-limits", "streams and buffers without bounds, and connections that idle for ever, are memory that anybody can take", connectionLimits},
+		{"breakers-sized", "an open stream holds a connection and a request, so the default of 1024 would be the limit", breakersSized},
+		{"overload", "an Envoy that runs out of memory ends everybody's streams", overload},
+		{"subject-limit", "one user's flood would be everybody's outage", subjectLimit},
+		{"global-limit", "a limit that is counted elsewhere must not hold requests up, nor leave them unlimited when it is gone", globalLimit},
 		{"stream-timeout", "the default of 15 s cuts every stream", streamTimeout},
 		{"replies-keep-authz", "a rewritten refusal loses authz's reason", repliesKeepAuthz},
 		{"replies-discreet", "response code details name sockets and addresses", repliesDiscreet},
 		{"trace-discreet", "a span must hold no query, and what is traced is not for clients to say", traceDiscreet},
+		{"log-present", "without a line per request nobody can say who did what", logPresent},
 		{"log-discreet", "a log line must hold no credential and no query", logDiscreet},
 		{"tls-minimum", "TLS below 1.2 is broken", tlsMinimum},
 	}
@@ -60,6 +70,11 @@ func clustersExist(r *reader, report report) {
 		if e.extAuthz != nil {
 			if name := e.extAuthz.GetGrpcService().GetEnvoyGrpc().GetClusterName(); !known[name] {
 				report(e.where, "ext_authz: cluster %q does not exist", name)
+			}
+		}
+		if limit := e.globalLimit(); limit != nil {
+			if name := limit.GetRateLimitService().GetGrpcService().GetEnvoyGrpc().GetClusterName(); !known[name] {
+				report(e.where, "ratelimit: cluster %q does not exist", name)
 			}
 		}
 	}
@@ -145,7 +160,7 @@ func corsFirst(r *reader, report report) {
 			report(e.where, "%s is missing", corsName)
 			continue
 		}
-		for _, refuses := range []string{extAuthzName, bodyLimitName} {
+		for _, refuses := range []string{extAuthzName, bodyLimitName, localLimitName, globalLimitName} {
 			if other := e.place(refuses); other >= 0 && other < at {
 				report(e.where, "%s must stand before %s", corsName, refuses)
 			}

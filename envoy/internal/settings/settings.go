@@ -31,12 +31,18 @@ type Settings struct {
 	MaxConnections string `name:"edge-max-connections" env:"EDGE_MAX_CONNECTIONS" default:"10000" placeholder:"N" help:"Client connections, and open requests to each upstream (${default}). An open stream holds one of each and two file descriptors."`
 	MaxHeap        string `name:"edge-max-heap" env:"EDGE_MAX_HEAP" default:"1GiB" placeholder:"SIZE" help:"Memory at which Envoy stops accepting requests (${default}); set it below the container's limit."`
 
+	SubjectRate  string `name:"edge-subject-rate" env:"EDGE_SUBJECT_RATE" default:"20" placeholder:"N" help:"Requests per second that one user may make through one OAuth client, on average (${default}); more get 429 with Retry-After. Through all clients together a user may make four times as many. 1000000 is as good as no limit. Each Envoy counts for itself, unless --edge-ratelimit names a service that counts for all."`
+	SubjectBurst string `name:"edge-subject-burst" env:"EDGE_SUBJECT_BURST" default:"100" placeholder:"N" help:"Requests of those that may come at once (${default})."`
+
 	Authz     string `name:"edge-authz" env:"EDGE_AUTHZ" default:"unix:/run/neonpanel/authz/authz.sock" placeholder:"ADDRESS" help:"authz's gRPC service (${default}). Addresses are unix:/path or a loopback IP:PORT; with TLS to the upstreams also any other IP:PORT or NAME:PORT."`
 	Discovery string `name:"edge-discovery" env:"EDGE_DISCOVERY" default:"unix:/run/neonpanel/authz/discovery.sock" placeholder:"ADDRESS" help:"authz's OAuth documents (${default})."`
 	Backend   string `name:"edge-backend" env:"EDGE_BACKEND" default:"unix:/run/neonpanel/mcpbackend/mcpbackend.sock" placeholder:"ADDRESS" help:"mcpbackend (${default})."`
 	Admin     string `name:"edge-admin" env:"EDGE_ADMIN" placeholder:"ADDRESS" help:"Envoy's admin interface, limited to readiness, statistics and draining; empty is off."`
 
-	UpstreamTLSCert string `name:"edge-upstream-tls-cert" env:"EDGE_UPSTREAM_TLS_CERT" placeholder:"FILE" help:"Certificate chain in PEM that Envoy shows to the three upstreams. With it, the key and the authorities, Envoy speaks TLS (1.2 or 1.3) to every one of them that is not a socket; Envoy re-reads the three files when they change."`
+	RateLimit    string `name:"edge-ratelimit" env:"EDGE_RATELIMIT" placeholder:"ADDRESS" help:"A rate limit service (envoyproxy/ratelimit) that counts --edge-subject-rate for all Envoys together, by the minute; empty is off. While it fails, each Envoy's own limit holds. Its configuration is what 'envoyconf ratelimit' writes."`
+	RateLimitSAN string `name:"edge-ratelimit-san" env:"EDGE_RATELIMIT_SAN" placeholder:"NAME" help:"The name in its certificate, as --edge-authz-san."`
+
+	UpstreamTLSCert string `name:"edge-upstream-tls-cert" env:"EDGE_UPSTREAM_TLS_CERT" placeholder:"FILE" help:"Certificate chain in PEM that Envoy shows to its upstreams. With it, the key and the authorities, Envoy speaks TLS (1.2 or 1.3) to every one of them that is not a socket; Envoy re-reads the three files when they change."`
 	UpstreamTLSKey  string `name:"edge-upstream-tls-key" env:"EDGE_UPSTREAM_TLS_KEY" placeholder:"FILE" help:"Its private key in PEM."`
 	UpstreamTLSCA   string `name:"edge-upstream-tls-ca" env:"EDGE_UPSTREAM_TLS_CA" placeholder:"FILE" help:"Certificate authorities in PEM that the upstreams' certificates must come from."`
 	UpstreamTLSSDS  string `name:"edge-upstream-tls-sds" env:"EDGE_UPSTREAM_TLS_SDS" default:"/run/neonpanel/envoy" placeholder:"DIR" help:"With TLS to the upstreams, the directory into which render writes the two files through which Envoy watches the other three (${default})."`
@@ -66,8 +72,10 @@ type Edge struct {
 	MaxBody        uint64
 	MaxConnections uint32
 	MaxHeap        uint64
+	Subject        Limit
 
 	Authz, Discovery, Backend Address
+	RateLimit                 *Address     // nil: each Envoy counts for itself alone
 	UpstreamTLS               *UpstreamTLS // nil: plain, to what is local
 	Admin                     *Address     // nil: off
 	Tracing                   *Tracing     // nil: off
@@ -81,8 +89,8 @@ type TLS struct{ Cert, Key, SDS string }
 type UpstreamTLS struct {
 	Cert, Key, CA string
 	SDS           string // a directory
-	// Authz and Backend are names that the upstream's certificate must hold.
-	Authz, Backend string
+	// Authz, Backend and RateLimit are names that the upstream's certificate must hold.
+	Authz, Backend, RateLimit string
 }
 
 // Address is a unix socket (Path), or an IP address or a DNS name and a port.
@@ -132,9 +140,15 @@ func (s Settings) Parse() (Edge, error) {
 	e.MaxBody = parseSize(&f, "EDGE_MAX_BODY", s.MaxBody, 1<<10, 1<<30)
 	e.MaxHeap = parseSize(&f, "EDGE_MAX_HEAP", s.MaxHeap, 64<<20, 1<<40)
 
+	e.Subject = parseLimit(&f, s)
+
 	e.Authz = parseAddress(&f, "EDGE_AUTHZ", s.Authz)
 	e.Discovery = parseAddress(&f, "EDGE_DISCOVERY", s.Discovery)
 	e.Backend = parseAddress(&f, "EDGE_BACKEND", s.Backend)
+	if s.RateLimit != "" {
+		service := parseAddress(&f, "EDGE_RATELIMIT", s.RateLimit)
+		e.RateLimit = &service
+	}
 	e.UpstreamTLS = parseUpstreamTLS(&f, s, e)
 	if s.Admin != "" {
 		admin := parseAddress(&f, "EDGE_ADMIN", s.Admin)

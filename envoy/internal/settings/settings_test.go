@@ -41,6 +41,7 @@ func TestDefaults(t *testing.T) {
 		MaxBody:        4 << 20,
 		MaxConnections: 10000,
 		MaxHeap:        1 << 30,
+		Subject:        settings.Limit{PerSecond: 20, Burst: 100},
 		Authz:          settings.Address{Path: "/run/neonpanel/authz/authz.sock"},
 		Discovery:      settings.Address{Path: "/run/neonpanel/authz/discovery.sock"},
 		Backend:        settings.Address{Path: "/run/neonpanel/mcpbackend/mcpbackend.sock"},
@@ -107,6 +108,16 @@ func TestAccepted(t *testing.T) {
 			upstreamTLS("EDGE_DISCOVERY", "authz.internal:9001"),
 			func(e settings.Edge) any { return e.UpstreamTLS.Authz }, "authz.internal",
 		},
+		"a limit service": {
+			map[string]string{"EDGE_RATELIMIT": "unix:/run/neonpanel/ratelimit/ratelimit.sock", "EDGE_SUBJECT_RATE": "5", "EDGE_SUBJECT_BURST": "5"},
+			func(e settings.Edge) any { return []any{*e.RateLimit, e.Subject} },
+			[]any{settings.Address{Path: "/run/neonpanel/ratelimit/ratelimit.sock"}, settings.Limit{PerSecond: 5, Burst: 5}},
+		},
+		"a limit service elsewhere": {
+			upstreamTLS("EDGE_RATELIMIT", "ratelimit.internal:8081"),
+			func(e settings.Edge) any { return []any{*e.RateLimit, e.UpstreamTLS.RateLimit} },
+			[]any{settings.Address{Name: "ratelimit.internal", Port: 8081}, "ratelimit.internal"},
+		},
 		"traces": {
 			map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "https://[2001:db8::1]/otlp/", "OTEL_EXPORTER_OTLP_CERTIFICATE": "/ca.pem", "OTEL_SERVICE_NAME": "edge-1", "OTEL_TRACES_SAMPLER_ARG": "0.25"},
 			func(e settings.Edge) any { return *e.Tracing },
@@ -166,6 +177,10 @@ func TestRefused(t *testing.T) {
 		"EDGE_MAX_BODY":        {"", "4MB", "-1", "1023", "2GiB", "MiB", "99999999999GiB"},
 		"EDGE_MAX_CONNECTIONS": {"0", "1000001", "many"},
 		"EDGE_MAX_HEAP":        {"1MiB", "lots"},
+		"EDGE_SUBJECT_RATE":    {"", "0", "-1", "0.5", "1000001", "off"},
+		"EDGE_SUBJECT_BURST":   {"", "0", "19", "1000001"},
+		"EDGE_RATELIMIT":       {"ratelimit", "10.0.0.1:8081", "ratelimit:8081", "unix:x", "127.0.0.1:0"},
+		"EDGE_RATELIMIT_SAN":   {"ratelimit.internal"},
 		"EDGE_AUTHZ":           {"", "unix:", "unix:run/x.sock", "unix:/a/../b", "10.0.0.1:80", "authz:9001", "127.0.0.1:0", "unix:/" + strings.Repeat("x", 107)},
 		"EDGE_DISCOVERY":       {"0.0.0.0:80"},
 		"EDGE_BACKEND":         {"[::]:80"},
@@ -206,7 +221,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	_, err := parse(t, map[string]string{
 		"PUBLIC_URL": "x", "EDGE_LISTEN": "x", "EDGE_HOSTS": "/", "EDGE_CORS_ORIGINS": "x", "EDGE_TRUSTED_HOPS": "x", "EDGE_TLS_CERT": "x",
 		"EDGE_MAX_BODY": "x", "EDGE_MAX_CONNECTIONS": "x", "EDGE_MAX_HEAP": "x", "EDGE_AUTHZ": "x", "EDGE_DISCOVERY": "x", "EDGE_BACKEND": "x",
-		"EDGE_ADMIN": "x", "EDGE_NODE_ID": "-",
+		"EDGE_ADMIN": "x", "EDGE_NODE_ID": "-", "EDGE_SUBJECT_RATE": "x", "EDGE_SUBJECT_BURST": "x", "EDGE_RATELIMIT": "x",
 	})
 	if err == nil {
 		t.Fatal("accepted")
@@ -214,6 +229,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	for _, setting := range []string{
 		"PUBLIC_URL", "EDGE_LISTEN", "EDGE_HOSTS", "EDGE_CORS_ORIGINS", "EDGE_TRUSTED_HOPS", "EDGE_TLS_CERT", "EDGE_TLS_KEY", "EDGE_MAX_BODY",
 		"EDGE_MAX_CONNECTIONS", "EDGE_MAX_HEAP", "EDGE_AUTHZ", "EDGE_DISCOVERY", "EDGE_BACKEND", "EDGE_ADMIN", "EDGE_NODE_ID",
+		"EDGE_SUBJECT_RATE", "EDGE_SUBJECT_BURST", "EDGE_RATELIMIT",
 	} {
 		if !strings.Contains("\n"+err.Error(), "\n"+setting+": ") {
 			t.Errorf("%s is not among the faults:\n%v", setting, err)
@@ -238,7 +254,7 @@ func TestUpstreamTLSIsWholeOrRefused(t *testing.T) {
 		"a certificate alone": {map[string]string{"EDGE_UPSTREAM_TLS_CERT": "/c.pem"}, []string{"EDGE_UPSTREAM_TLS_KEY", "EDGE_UPSTREAM_TLS_CA"}},
 		"authorities alone":   {map[string]string{"EDGE_UPSTREAM_TLS_CA": "/ca.pem"}, []string{"EDGE_UPSTREAM_TLS_CERT", "EDGE_UPSTREAM_TLS_KEY"}},
 		"relative paths":      {upstreamTLS("EDGE_UPSTREAM_TLS_CA", "ca.pem", "EDGE_UPSTREAM_TLS_SDS", "sds"), []string{"EDGE_UPSTREAM_TLS_CA", "EDGE_UPSTREAM_TLS_SDS"}},
-		"no names":            {upstreamTLS("EDGE_DISCOVERY", "127.0.0.1:1", "EDGE_BACKEND", "10.0.0.1:1"), []string{"EDGE_AUTHZ_SAN", "EDGE_BACKEND_SAN"}},
+		"no names":            {upstreamTLS("EDGE_DISCOVERY", "127.0.0.1:1", "EDGE_BACKEND", "10.0.0.1:1", "EDGE_RATELIMIT", "10.0.0.1:2"), []string{"EDGE_AUTHZ_SAN", "EDGE_BACKEND_SAN", "EDGE_RATELIMIT_SAN"}},
 		"names that are none": {upstreamTLS("EDGE_AUTHZ_SAN", "*.internal", "EDGE_BACKEND_SAN", "a b"), []string{"EDGE_AUTHZ_SAN", "EDGE_BACKEND_SAN"}},
 		"names without TLS":   {map[string]string{"EDGE_AUTHZ_SAN": "authz", "EDGE_BACKEND_SAN": "mcpbackend"}, []string{"EDGE_AUTHZ_SAN", "EDGE_BACKEND_SAN"}},
 		"elsewhere without TLS": {map[string]string{"EDGE_AUTHZ": "10.0.0.1:1", "EDGE_DISCOVERY": "authz.internal:1", "EDGE_BACKEND": "[::]:1"},
@@ -292,7 +308,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, publicURL, listen, hosts, origins, size, upstream string) {
 		s := settings.Settings{
 			PublicURL: publicURL, Listen: listen, Hosts: hosts, CORSOrigins: origins, TrustedHops: "0", MaxBody: size,
-			MaxConnections: "100", MaxHeap: "1GiB", Authz: upstream, Discovery: upstream, Backend: upstream, NodeID: "x",
+			MaxConnections: "100", MaxHeap: "1GiB", SubjectRate: "20", SubjectBurst: "100", Authz: upstream, Discovery: upstream, Backend: upstream, NodeID: "x",
 		}
 		edge, err := s.Parse()
 		if err != nil {

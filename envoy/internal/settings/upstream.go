@@ -7,14 +7,23 @@ import (
 	"strings"
 )
 
-// parseUpstreamTLS judges how the three upstreams are reached. Who reached one past Envoy could
-// send identity headers of its own, so one that is not local takes TLS with certificates on both
-// sides.
+// parseUpstreamTLS judges how the upstreams are reached. Who reached one past Envoy could send
+// identity headers of its own, or spend a user's share, so one that is not local takes TLS with
+// certificates on both sides.
 func parseUpstreamTLS(f *faults, s Settings, e Edge) *UpstreamTLS {
 	upstreams := []struct {
 		setting, given string
 		at             Address
 	}{{"EDGE_AUTHZ", s.Authz, e.Authz}, {"EDGE_DISCOVERY", s.Discovery, e.Discovery}, {"EDGE_BACKEND", s.Backend, e.Backend}}
+	names := []struct{ setting, given string }{{"EDGE_AUTHZ_SAN", s.AuthzSAN}, {"EDGE_BACKEND_SAN", s.BackendSAN}, {"EDGE_RATELIMIT_SAN", s.RateLimitSAN}}
+	var service []Address
+	if e.RateLimit != nil {
+		service = append(service, *e.RateLimit)
+		upstreams = append(upstreams, struct {
+			setting, given string
+			at             Address
+		}{"EDGE_RATELIMIT", s.RateLimit, *e.RateLimit})
+	}
 
 	files := s.UpstreamTLSCert + s.UpstreamTLSKey + s.UpstreamTLSCA
 	if files == "" {
@@ -23,7 +32,7 @@ func parseUpstreamTLS(f *faults, s Settings, e Edge) *UpstreamTLS {
 				f.add(u.setting, "%q is not loopback; use a unix socket, or 127.0.0.1, or set EDGE_UPSTREAM_TLS_CERT, EDGE_UPSTREAM_TLS_KEY and EDGE_UPSTREAM_TLS_CA", u.given)
 			}
 		}
-		for _, name := range []struct{ setting, given string }{{"EDGE_AUTHZ_SAN", s.AuthzSAN}, {"EDGE_BACKEND_SAN", s.BackendSAN}} {
+		for _, name := range names {
 			if name.given != "" {
 				f.add(name.setting, "%q means nothing without EDGE_UPSTREAM_TLS_CERT, EDGE_UPSTREAM_TLS_KEY and EDGE_UPSTREAM_TLS_CA", name.given)
 			}
@@ -43,8 +52,9 @@ func parseUpstreamTLS(f *faults, s Settings, e Edge) *UpstreamTLS {
 	}
 	return &UpstreamTLS{
 		Cert: s.UpstreamTLSCert, Key: s.UpstreamTLSKey, CA: s.UpstreamTLSCA, SDS: s.UpstreamTLSSDS,
-		Authz:   parseSAN(f, "EDGE_AUTHZ_SAN", s.AuthzSAN, e.Authz, e.Discovery),
-		Backend: parseSAN(f, "EDGE_BACKEND_SAN", s.BackendSAN, e.Backend),
+		Authz:     parseSAN(f, "EDGE_AUTHZ_SAN", s.AuthzSAN, e.Authz, e.Discovery),
+		Backend:   parseSAN(f, "EDGE_BACKEND_SAN", s.BackendSAN, e.Backend),
+		RateLimit: parseSAN(f, "EDGE_RATELIMIT_SAN", s.RateLimitSAN, service...),
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mcpserver"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/rpc"
 )
@@ -54,6 +55,8 @@ const (
 type Options struct {
 	// Server must serve nothing else: the SDK scans its sessions.
 	Server *mcp.Server
+	// Calls knows the tools.
+	Calls *invocation.Service
 	// MaxStreams and MaxPerOwner bound how many streams are open, in all and
 	// for one user with one client.
 	MaxStreams, MaxPerOwner int
@@ -297,6 +300,7 @@ func (t *Transport) Message(w http.ResponseWriter, r *http.Request) {
 		rpc.Write(w, http.StatusBadRequest, rpc.FromPeek(err).Body(msg.ID))
 		return
 	}
+	mcpserver.Tell(w.Header(), t.o.Calls, msg)
 	s.extend(caller.Expires)
 	if d := s.deliver(r.Context(), caller, body, mcpserver.CheckParams(msg)); d != nil {
 		d.Write(w)

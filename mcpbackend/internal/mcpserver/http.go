@@ -96,6 +96,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		rpc.Write(w, status, rpc.FromPeek(err).Body(msg.ID))
 		return
 	}
+	Tell(w.Header(), h.calls, msg)
 	if version != "" && !slices.Contains(h.versions, version) {
 		rpc.Write(w, http.StatusBadRequest, (&rpc.Error{
 			Code: rpc.CodeUnsupportedVersion, Message: "Unsupported protocol version.",

@@ -13,6 +13,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mcpserver"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/rpc"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
 )
 
@@ -63,6 +64,7 @@ func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		denial.Invalid(http.StatusBadRequest, fault).Write(w)
 		return
 	}
+	mcpserver.Tell(w.Header(), h.Calls, rpc.Message{Method: rpc.ToolsCall, Tool: name})
 	if d := h.Calls.Authorize(caller, name); d != nil {
 		h.Calls.Denied(caller, invocation.Plain, name)
 		d.Write(w)

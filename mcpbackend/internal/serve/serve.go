@@ -87,7 +87,7 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 		return err
 	}
 	streams := legacysse.New(legacysse.Options{
-		Server: legacy, MaxStreams: c.MaxStreams, MaxPerOwner: c.MaxStreamsPerSubject, Observer: metrics, Log: log, Now: time.Now,
+		Server: legacy, Calls: calls, MaxStreams: c.MaxStreams, MaxPerOwner: c.MaxStreamsPerSubject, Observer: metrics, Log: log, Now: time.Now,
 	})
 	following, err := follow(c, ours, tools, userAgent, metrics, log)
 	if err != nil {

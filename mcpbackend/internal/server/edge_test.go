@@ -183,7 +183,7 @@ func newEdgeOf(t testing.TB, catalogue offer, runner toolcall.Runner) *edge {
 		t.Fatal(err)
 	}
 	e.sse = legacysse.New(legacysse.Options{
-		Server: legacy, MaxStreams: 4, MaxPerOwner: 2, Observer: e.metrics, Log: log, Now: time.Now,
+		Server: legacy, Calls: calls, MaxStreams: 4, MaxPerOwner: 2, Observer: e.metrics, Log: log, Now: time.Now,
 	})
 	public, replace, err := documents.Changing(documents.Options{
 		PublicURL: publicURL, Build: documents.Build{Version: "v1.2.3", Commit: "abcdef"},

@@ -29,7 +29,7 @@ func (e *edge) withStreams(t testing.TB, most int) {
 		t.Fatal(err)
 	}
 	e.sse = legacysse.New(legacysse.Options{
-		Server: legacy, MaxStreams: most, MaxPerOwner: 2, Observer: e.metrics, Log: log, Now: time.Now,
+		Server: legacy, Calls: calls, MaxStreams: most, MaxPerOwner: 2, Observer: e.metrics, Log: log, Now: time.Now,
 	})
 	e.handler = server.New(server.Routes{
 		MCP: e.handler, Plain: e.handler, SSE: http.HandlerFunc(e.sse.Stream), Messages: http.HandlerFunc(e.sse.Message),
