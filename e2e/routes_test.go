@@ -123,7 +123,7 @@ func TestPreflightWorksEverywhere(t *testing.T) {
 	for _, route := range bearerRoutes {
 		paths = append(paths, route.path)
 	}
-	asked := "authorization, content-type, mcp-protocol-version, mcp-method, mcp-name, mcp-session-id, last-event-id"
+	asked := "authorization, content-type, mcp-protocol-version, mcp-method, mcp-name, mcp-session-id, last-event-id, x-mcp-toolsets, x-mcp-readonly"
 	for _, path := range append(paths, "/nowhere") {
 		r := g.send(t, http.MethodOptions, path, "", "Origin", "https://inspector.example",
 			"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", asked)

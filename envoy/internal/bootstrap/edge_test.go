@@ -194,7 +194,7 @@ func TestEdge(t *testing.T) {
 				t.Errorf("%s: %d %v %s", target, a.StatusCode, a.Header, a.body)
 			}
 			allowed := a.Header.Get("Access-Control-Allow-Headers")
-			for _, name := range []string{"authorization", "content-type", "accept", "mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id", "last-event-id"} {
+			for _, name := range []string{"authorization", "content-type", "accept", "mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id", "last-event-id", "x-mcp-toolsets", "x-mcp-readonly", "x-mcp-dynamic"} {
 				if !strings.Contains(allowed, name) {
 					t.Errorf("%s: Access-Control-Allow-Headers %q lacks %s", target, allowed, name)
 				}

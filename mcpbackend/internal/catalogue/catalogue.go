@@ -52,12 +52,35 @@ type Catalogue struct {
 	tools    []Tool
 	byName   map[string]int
 	aliases  map[string]alias
+	known    vocabulary
 	yaml     []byte
 	json     []byte
 	title    string
 	version  string
 	warnings []string
 }
+
+// vocabulary are the names of tools and toolsets that there are, offered or not.
+type vocabulary struct{ tools, toolsets map[string]bool }
+
+func (v *vocabulary) add(tools []Tool) {
+	if v.tools == nil {
+		v.tools, v.toolsets = map[string]bool{}, map[string]bool{}
+	}
+	for _, t := range tools {
+		v.tools[t.Name], v.toolsets[t.Toolset] = true, true
+		for _, name := range t.Aliases {
+			v.tools[name] = true
+		}
+	}
+}
+
+// Known says whether there is a tool of that name, whether or not it is switched
+// on, or in the live document.
+func (c *Catalogue) Known(tool string) bool { return c.known.tools[tool] }
+
+// KnownToolset says the same of a toolset.
+func (c *Catalogue) KnownToolset(name string) bool { return c.known.toolsets[name] }
 
 // alias is a name from earlier times.
 type alias struct {
@@ -174,15 +197,14 @@ func (s *Source) Load(options Options) (_ *Catalogue, err error) {
 	}
 	c.title, c.version = parsed.title, parsed.version
 	c.warnings = append(c.warnings, parsed.warnings...)
-	tools := parsed.tools
-	if options.Compose != nil {
-		tools = slices.Concat(tools, options.Compose(func(id string) (Tool, bool) {
-			i := slices.IndexFunc(parsed.tools, func(t Tool) bool { return t.Operation.ID == id })
-			if i < 0 {
-				return Tool{}, false
-			}
-			return parsed.tools[i], true
-		}))
+	tools := options.composed(parsed.tools)
+	c.known.add(tools)
+	if options.Live != nil {
+		own, err := s.tree.parse(s.common, nil)
+		if err != nil {
+			return nil, err
+		}
+		c.known.add(options.composed(own.tools))
 	}
 	tools, err = choose(tools, options)
 	if err != nil {
@@ -220,6 +242,20 @@ func (s *Source) Load(options Options) (_ *Catalogue, err error) {
 	nameIDs(tools)
 	c.tools = tools
 	return c, nil
+}
+
+// composed adds to the tools of single operations those that consist of several.
+func (o Options) composed(tools []Tool) []Tool {
+	if o.Compose == nil {
+		return tools
+	}
+	return slices.Concat(tools, o.Compose(func(id string) (Tool, bool) {
+		i := slices.IndexFunc(tools, func(t Tool) bool { return t.Operation.ID == id })
+		if i < 0 {
+			return Tool{}, false
+		}
+		return tools[i], true
+	}))
 }
 
 // UnknownToolsetsError names the toolsets that do not exist, and those that do.

@@ -486,6 +486,32 @@ func TestServerIsSetInDocumentsOfAnyForm(t *testing.T) {
 	}
 }
 
+// What a deployment does not offer still has a name, so that a client that wants
+// to do without it is not told that it made a mistake.
+func TestNamesAreKnownWhetherOfferedOrNot(t *testing.T) {
+	t.Parallel()
+	ours, err := embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	some := Options{Toolsets: []string{"sales"}}
+	live := Options{Toolsets: []string{"sales"}, Live: []byte(`{"openapi":"3.1.0","info":{"title":"t","version":"1"},"paths":{"/api/v1/companies":{"get":{"operationId":"listCompanies","responses":{"200":{"description":"ok"}}}}}}`)}
+	for name, options := range map[string]Options{"built in": some, "live": live} {
+		c, err := ours.Load(options)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, tool := range []string{"list_companies", "bills_read", "get_inventory_items"} {
+			if _, offered := c.Lookup(tool); offered || !c.Known(tool) {
+				t.Errorf("%s: %s: offered %t, known %t", name, tool, offered, c.Known(tool))
+			}
+		}
+		if !c.KnownToolset("purchasing") || c.KnownToolset("nonsense") || c.Known("nonsense") {
+			t.Errorf("%s: toolsets or tools are known that are not there, or not known", name)
+		}
+	}
+}
+
 func TestToolsetsAndReadOnlyModeAreHardLimits(t *testing.T) {
 	t.Parallel()
 	document := added(`

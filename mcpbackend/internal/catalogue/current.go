@@ -30,6 +30,12 @@ func (c *Current) Tools() []Tool { return c.Get().Tools() }
 // Lookup finds a tool of the catalogue of the moment.
 func (c *Current) Lookup(name string) (Tool, bool) { return c.Get().Lookup(name) }
 
+// Known is [Catalogue.Known] of the catalogue of the moment.
+func (c *Current) Known(tool string) bool { return c.Get().Known(tool) }
+
+// KnownToolset is [Catalogue.KnownToolset] of the catalogue of the moment.
+func (c *Current) KnownToolset(name string) bool { return c.Get().KnownToolset(name) }
+
 // OnChange has f told of every later catalogue. What f returns from has happened
 // when [Current.Set] returns.
 func (c *Current) OnChange(f func(*Catalogue)) {

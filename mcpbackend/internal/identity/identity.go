@@ -13,6 +13,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/selection"
 )
 
 // The headers of the contract.
@@ -57,6 +60,8 @@ type Caller struct {
 	// Challenge holds the auth-params of a challenge for the path that was
 	// asked for (RFC 9110 §11.2): realm and resource_metadata.
 	Challenge string
+	// Selection is what the caller wants to see less of; nil for nothing.
+	Selection *selection.Selection
 	// Token is the access token, for the NeonPanel API and nothing else.
 	Token string `json:"-"`
 }
@@ -94,6 +99,14 @@ func (c Caller) Required(needed []string) []string {
 		}
 	}
 	return required
+}
+
+// Lists says whether a list of tools for this caller has the tool.
+func (c Caller) Lists(t *catalogue.Tool) bool {
+	if !c.Selection.Allows(t) {
+		return false
+	}
+	return !c.Selection.Granted() || c.ScopeMode != Enforce || c.Missing(t.Scopes) == nil
 }
 
 // FromRequest reads the caller. An error means that the gateway broke the

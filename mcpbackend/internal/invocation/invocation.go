@@ -77,11 +77,36 @@ const (
 	unauthorizedMessage = "NeonPanel refused the access token. Sign in to NeonPanel again, then repeat the call."
 )
 
+// Lookup finds the tool that the caller means, unless the caller selected others.
+func (s *Service) Lookup(c identity.Caller, name string) (catalogue.Tool, bool) {
+	t, ok := s.Tools.Lookup(name)
+	if !ok || c.Selection == nil {
+		return t, ok
+	}
+	if !c.Selection.Allows(&t) {
+		return catalogue.Tool{}, false
+	}
+	if next := t.Operation.Next; next != nil {
+		// Nobody is sent after a tool that would then not be there.
+		if after, there := s.Tools.Lookup(next.Tool); !there || !c.Selection.Allows(&after) {
+			t.Operation.Next = nil
+		}
+	}
+	return t, true
+}
+
+// LeftOut says whether there is such a tool, which the caller's selection leaves
+// out.
+func (s *Service) LeftOut(c identity.Caller, name string) bool {
+	t, ok := s.Tools.Lookup(name)
+	return ok && !c.Selection.Allows(&t)
+}
+
 // Authorize says whether the caller may call the tool of that name at all; nil
 // means yes, or that there is no such tool. It is for transports that can
 // refuse before they dispatch; Call judges again.
 func (s *Service) Authorize(c identity.Caller, name string) *denial.Denial {
-	t, ok := s.Tools.Lookup(name)
+	t, ok := s.Lookup(c, name)
 	if !ok && !c.Anonymous {
 		return nil
 	}
@@ -108,12 +133,6 @@ func judge(c identity.Caller, t catalogue.Tool) (*denial.Denial, []string) {
 	return &d, nil
 }
 
-// Known says whether there is such a tool.
-func (s *Service) Known(name string) bool {
-	_, ok := s.Tools.Lookup(name)
-	return ok
-}
-
 // Unknown records a call of a tool that does not exist.
 func (s *Service) Unknown(c identity.Caller, via Transport) {
 	s.record(c, via, otherTool, nil, outcomeUnknown, 0)
@@ -126,7 +145,7 @@ func (s *Service) Denied(c identity.Caller, via Transport, name string) {
 		outcome = outcomeAnonymous
 	}
 	label := otherTool
-	if t, ok := s.Tools.Lookup(name); ok {
+	if t, ok := s.Lookup(c, name); ok {
 		label = t.Name // which an alias is not
 	}
 	s.record(c, via, label, nil, outcome, 0)
@@ -135,9 +154,12 @@ func (s *Service) Denied(c identity.Caller, via Transport, name string) {
 // Call runs the tool of that name. It never panics. The context ends the call.
 func (s *Service) Call(ctx context.Context, c identity.Caller, via Transport, name string, arguments json.RawMessage) Outcome {
 	start := s.Now()
-	t, ok := s.Tools.Lookup(name)
+	t, ok := s.Lookup(c, name)
 	if !ok {
 		s.Unknown(c, via)
+		if s.LeftOut(c, name) {
+			return Outcome{Result: failure(toolcall.NotFound, "The X-MCP headers of this client leave that tool out. tools/list names those there are.")}
+		}
 		return Outcome{Result: failure(toolcall.NotFound, "There is no such tool. tools/list names those there are.")}
 	}
 	d, reported := judge(c, t)
@@ -175,6 +197,18 @@ func (s *Service) Call(ctx context.Context, c identity.Caller, via Transport, na
 		}
 	}
 	s.record(c, via, t.Name, out.Companies, outcome, s.Now().Sub(start))
+	return out
+}
+
+// Own runs a tool of the gateway's own, which calls nothing.
+func (s *Service) Own(c identity.Caller, via Transport, name string, run func() toolcall.Result) Outcome {
+	start := s.Now()
+	out := Outcome{Known: true, Result: run()}
+	outcome := outcomeOK
+	if out.Failure != nil {
+		outcome = string(out.Failure.Kind)
+	}
+	s.record(c, via, name, nil, outcome, s.Now().Sub(start))
 	return out
 }
 

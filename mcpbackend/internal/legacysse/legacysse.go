@@ -114,6 +114,7 @@ func (t *Transport) open(c identity.Caller) (*session, *denial.Denial) {
 		}
 	}
 	s := newSession(newID(), owner, c.Expires)
+	s.selection = c.Selection
 	t.sessions[s.id] = s
 	t.owned[owner]++
 	return s, nil
@@ -302,6 +303,8 @@ func (t *Transport) Message(w http.ResponseWriter, r *http.Request) {
 	}
 	mcpserver.Tell(w.Header(), t.o.Calls, msg)
 	s.extend(caller.Expires)
+	// What the stream was opened with holds for all of it.
+	caller.Selection = s.selection.And(caller.Selection)
 	if d := s.deliver(r.Context(), caller, body, mcpserver.CheckParams(msg)); d != nil {
 		d.Write(w)
 		return

@@ -17,6 +17,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mcpserver"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/rpc"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/selection"
 )
 
 const (
@@ -30,8 +31,9 @@ const (
 
 // session is one stream: the SDK's transport and its connection.
 type session struct {
-	id    string
-	owner identity.Owner
+	id        string
+	owner     identity.Owner
+	selection *selection.Selection
 
 	in       chan jsonrpc.Message
 	out      chan []byte

@@ -104,8 +104,8 @@ func (l *library) read(ctx context.Context, req *mcp.ReadResourceRequest) (resul
 	return result, err
 }
 
-func (l *library) prompt(_ context.Context, req *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
-	now := l.now()
+func (l *library) prompt(ctx context.Context, req *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
+	now := l.now(callOf(ctx, req.Extra))
 	p, ok := offeredPrompt(now, req.Params.Name)
 	if !ok {
 		return nil, &jsonrpc.Error{Code: rpc.CodeInvalidParams, Message: fmt.Sprintf("Unknown prompt %q. prompts/list names the prompts.", clip(req.Params.Name))}
@@ -126,7 +126,16 @@ type asOf []catalogue.Tool
 
 func (a asOf) Tools() []catalogue.Tool { return a }
 
-func (l *library) now() asOf { return l.tools.Tools() }
+func (l *library) now(c *Call) asOf {
+	if c == nil {
+		return l.tools.Tools()
+	}
+	return c.Caller.Selection.Of(l.tools.Tools())
+}
+
+func (l *library) instruct(c *Call) string {
+	return instruct(l.now(c), c != nil && c.Caller.Selection.Dynamic())
+}
 
 func offeredPrompt(tools asOf, name string) (prompts.Prompt, bool) {
 	all := prompts.All()
@@ -152,7 +161,7 @@ func (l *library) complete(ctx context.Context, req *mcp.CompleteRequest) (resul
 			}
 			found, fault = l.resources.Complete(ctx, call.Caller, p.Ref.URI, p.Argument.Name, p.Argument.Value, given)
 		case "ref/prompt":
-			prompt, ok := offeredPrompt(l.now(), p.Ref.Name)
+			prompt, ok := offeredPrompt(l.now(call), p.Ref.Name)
 			if !ok || !slices.ContainsFunc(prompt.Arguments, func(a prompts.Argument) bool { return a.Name == p.Argument.Name }) {
 				fault = &resources.Fault{NotFound: true}
 			} else if p.Argument.Name == prompts.CompanyArgument {
@@ -185,11 +194,11 @@ func (l *library) middleware(next mcp.MethodHandler) mcp.MethodHandler {
 		switch out := result.(type) {
 		case *mcp.InitializeResult:
 			if err == nil {
-				out.Instructions = instruct(l.now())
+				out.Instructions = l.instruct(callOf(ctx, req.GetExtra()))
 			}
 		case *mcp.DiscoverResult:
 			if err == nil {
-				out.Instructions = instruct(l.now())
+				out.Instructions = l.instruct(callOf(ctx, req.GetExtra()))
 			}
 		case *mcp.ListResourcesResult:
 			if err != nil || method != resourcesList {
@@ -207,12 +216,12 @@ func (l *library) middleware(next mcp.MethodHandler) mcp.MethodHandler {
 			})
 		case *mcp.ListResourceTemplatesResult:
 			if err == nil && method == templatesList {
-				now := l.now()
+				now := l.now(callOf(ctx, req.GetExtra()))
 				out.ResourceTemplates = slices.DeleteFunc(out.ResourceTemplates, func(t *mcp.ResourceTemplate) bool { return !resources.Offered(now, t.URITemplate) })
 			}
 		case *mcp.ListPromptsResult:
 			if err == nil && method == promptsList {
-				now := l.now()
+				now := l.now(callOf(ctx, req.GetExtra()))
 				out.Prompts = slices.DeleteFunc(out.Prompts, func(p *mcp.Prompt) bool { _, ok := offeredPrompt(now, p.Name); return !ok })
 			}
 		}

@@ -25,11 +25,13 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/directory"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/fixtures"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/invocation"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/resources"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/rpc"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/selection"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
 )
 
@@ -50,7 +52,13 @@ const instructions = "NeonPanel holds the books and the stock of Amazon and othe
 // insights is the part of the instructions about tools that may be switched off.
 const insights = "company_overview, inventory_health and profit_summary answer whole questions in one call; search finds records. "
 
-func instruct(tools Tools) string {
+// directed is that part for clients that are not shown the tools themselves.
+const directed = "list_tools finds tools, describe_tools shows their arguments, and the tools that begin with call_ call them. "
+
+func instruct(tools Tools, dynamic bool) string {
+	if dynamic {
+		return fmt.Sprintf(instructions, directed)
+	}
 	for _, name := range []string{"company_overview", "inventory_health", "profit_summary", "search"} {
 		if !slices.ContainsFunc(tools.Tools(), func(t catalogue.Tool) bool { return t.Name == name }) {
 			return fmt.Sprintf(instructions, "")
@@ -76,6 +84,9 @@ type Options struct {
 	Calls    *invocation.Service
 	// Via labels the calls of this server.
 	Via invocation.Transport
+	// Link, when set, is given the traceparent that a client put into a call (the
+	// _meta of SEP-414).
+	Link func(ctx context.Context, traceparent string) context.Context
 	// Legacy leaves out the versions that only streamable HTTP can carry.
 	Legacy bool
 }
@@ -85,7 +96,7 @@ type Options struct {
 func New(o Options) (*mcp.Server, error) {
 	l := &library{resources: resources.New(o.Tools, o.Calls, o.Via), tools: o.Tools, calls: o.Calls}
 	opts := &mcp.ServerOptions{
-		Instructions: instruct(o.Tools),
+		Instructions: instruct(o.Tools, false),
 		// The SDK's own messages may hold what a client sent.
 		Logger: slog.New(slog.DiscardHandler),
 		// Neither logging nor listChanged nor subscribe, for which clients would
@@ -111,8 +122,12 @@ func New(o Options) (*mcp.Server, error) {
 	server := mcp.NewServer(&mcp.Implementation{
 		Name: "neonpanel-mcp", Title: "NeonPanel", Version: o.Version, WebsiteURL: o.PublicURL,
 	}, opts)
-	h := handler{calls: o.Calls, via: o.Via}
-	list := &lister{server: server, call: h.call}
+	h := handler{calls: o.Calls, via: o.Via, tools: o.Tools, link: o.Link, directory: map[string]catalogue.Tool{}}
+	for _, t := range directory.Tools() {
+		h.directory[t.Name] = t
+		server.AddTool(describe(t), h.call)
+	}
+	list := &lister{server: server, call: h.call, directory: h.directory}
 	if err := list.offer(o.Tools.Tools()); err != nil {
 		return nil, err
 	}
@@ -201,6 +216,18 @@ var ErrExpired = errors.New("the access token expired")
 type handler struct {
 	calls *invocation.Service
 	via   invocation.Transport
+	tools Tools
+	link  func(ctx context.Context, traceparent string) context.Context
+	// directory are the tools that stand in for the others.
+	directory map[string]catalogue.Tool
+}
+
+// stands finds a tool that stands in for others, for callers that asked for it.
+func (h handler) stands(c identity.Caller, name string) (t catalogue.Tool, ok bool) {
+	if c.Selection.Dynamic() {
+		t, ok = h.directory[name]
+	}
+	return t, ok
 }
 
 func (h handler) call(ctx context.Context, req *mcp.CallToolRequest) (result *mcp.CallToolResult, err error) {
@@ -221,6 +248,11 @@ func (h handler) call(ctx context.Context, req *mcp.CallToolRequest) (result *mc
 	if call.Trace.IsValid() {
 		ctx = trace.ContextWithSpanContext(ctx, call.Trace)
 	}
+	if h.link != nil {
+		if from, ok := req.Params.Meta["traceparent"].(string); ok {
+			ctx = h.link(ctx, from)
+		}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(call.Done, func() { cancel(context.Cause(call.Done)) })
@@ -229,8 +261,15 @@ func (h handler) call(ctx context.Context, req *mcp.CallToolRequest) (result *mc
 	if token := req.Params.GetProgressToken(); token != nil {
 		ctx = toolcall.WithProgress(ctx, progress(ctx, req.Session, token))
 	}
+	name, arguments := cmp.Or(call.alias, req.Params.Name), req.Params.Arguments
+	if t, ok := h.stands(call.Caller, name); ok {
+		var answer *mcp.CallToolResult
+		if name, arguments, answer = h.find(call.Caller, t, arguments); answer != nil {
+			return answer, nil
+		}
+	}
 	confirm := &confirmation{caller: call.Caller, req: req, via: h.via, now: h.calls.Now()}
-	out := h.calls.Call(toolcall.WithAsk(ctx, confirm.ask), call.Caller, h.via, cmp.Or(call.alias, req.Params.Name), req.Params.Arguments)
+	out := h.calls.Call(toolcall.WithAsk(ctx, confirm.ask), call.Caller, h.via, name, arguments)
 	if confirm.pending != nil {
 		return confirm.result(), nil
 	}
@@ -244,6 +283,26 @@ func (h handler) call(ctx context.Context, req *mcp.CallToolRequest) (result *mc
 		call.denial.Store(d)
 	}
 	return Result(out, d), nil
+}
+
+// find carries out a tool of the directory: it gives the call that the tool stands
+// for, or the answer.
+func (h handler) find(c identity.Caller, t catalogue.Tool, arguments json.RawMessage) (name string, inner json.RawMessage, _ *mcp.CallToolResult) {
+	lookup := func(name string) (catalogue.Tool, bool) { return h.calls.Lookup(c, name) }
+	if t.Name == directory.Read || t.Name == directory.Write {
+		call, failure := directory.Unwrap(t, arguments, lookup)
+		if failure == nil {
+			return call.Name, call.Arguments, nil
+		}
+		return "", nil, Result(h.calls.Own(c, h.via, t.Name, func() toolcall.Result {
+			return toolcall.Result{Text: failure.Message, Failure: failure}
+		}), nil)
+	}
+	return "", nil, Result(h.calls.Own(c, h.via, t.Name, func() toolcall.Result {
+		listed := slices.Clone(h.tools.Tools())
+		listed = slices.DeleteFunc(listed, func(t catalogue.Tool) bool { return !c.Lists(&t) })
+		return directory.Answer(t, arguments, listed, lookup)
+	}), nil)
 }
 
 // progress tells a client that asked for it how its call is getting on.
@@ -330,17 +389,23 @@ func (h handler) offered(next mcp.MethodHandler) mcp.MethodHandler {
 				break
 			}
 			call := callOf(ctx, req.GetExtra())
-			t, known := h.calls.Tools.Lookup(p.Name)
+			if call == nil {
+				return nil, errNoCaller
+			}
+			if _, ok := h.stands(call.Caller, p.Name); ok {
+				break
+			}
+			t, known := h.calls.Lookup(call.Caller, p.Name)
 			switch {
 			case fixtures.Tool(p.Name):
 			case !known:
-				if call != nil {
-					h.calls.Unknown(call.Caller, h.via)
+				h.calls.Unknown(call.Caller, h.via)
+				message := "Unknown tool %q. tools/list names the tools."
+				if h.calls.LeftOut(call.Caller, p.Name) {
+					message = "The tool %q is left out by the X-MCP headers of this client. tools/list names the tools."
 				}
-				return nil, &jsonrpc.Error{
-					Code: rpc.CodeInvalidParams, Message: fmt.Sprintf("Unknown tool %q. tools/list names the tools.", clip(p.Name)),
-				}
-			case t.Name != p.Name && call != nil:
+				return nil, &jsonrpc.Error{Code: rpc.CodeInvalidParams, Message: fmt.Sprintf(message, clip(p.Name))}
+			case t.Name != p.Name:
 				// The SDK knows tools by the names that it lists.
 				call.alias, p.Name = p.Name, t.Name
 			}
@@ -358,7 +423,9 @@ type lister struct {
 
 	// changing keeps a request from seeing a list that is half changed.
 	changing sync.RWMutex
-	needed   map[string][]string
+	tools    map[string]catalogue.Tool
+	// directory are the tools that stand in for them.
+	directory map[string]catalogue.Tool
 	// last is the list for the scopes in force that came last; they change only
 	// when the deployment does.
 	last atomic.Pointer[described]
@@ -389,18 +456,21 @@ type listed struct {
 
 // offer puts tools in the place of those before.
 func (l *lister) offer(tools []catalogue.Tool) error {
-	needed := make(map[string][]string, len(tools))
+	next := make(map[string]catalogue.Tool, len(tools))
 	for _, t := range tools {
+		if _, ours := l.directory[t.Name]; ours {
+			return fmt.Errorf("tool %s: a tool of the server's own has that name", t.Name)
+		}
 		if !json.Valid(t.InputSchema) || (t.OutputSchema != nil && !json.Valid(t.OutputSchema)) {
 			return fmt.Errorf("tool %s: its schema is not JSON", t.Name)
 		}
-		needed[t.Name] = t.Scopes
+		next[t.Name] = t
 	}
 	l.changing.Lock()
 	defer l.changing.Unlock()
 	var gone []string
-	for name := range l.needed {
-		if _, stays := needed[name]; !stays {
+	for name := range l.tools {
+		if _, stays := next[name]; !stays {
 			gone = append(gone, name)
 		}
 	}
@@ -408,7 +478,7 @@ func (l *lister) offer(tools []catalogue.Tool) error {
 	for _, t := range tools {
 		l.server.AddTool(describe(t), l.call)
 	}
-	l.needed = needed
+	l.tools = next
 	l.last.Store(nil)
 	return nil
 }
@@ -437,6 +507,9 @@ func (l *lister) middleware(next mcp.MethodHandler) mcp.MethodHandler {
 		schemes := l.schemes(call.Caller)
 		out := listed{ListToolsResult: list, Tools: make([]*tool, 0, len(list.Tools))}
 		for _, t := range list.Tools {
+			if !l.shows(call.Caller, t.Name) {
+				continue
+			}
 			own := *t // the SDK's is shared
 			own.Meta = mcp.Meta{"securitySchemes": schemes[t.Name]}
 			out.Tools = append(out.Tools, &tool{&own, schemes[t.Name]})
@@ -445,14 +518,44 @@ func (l *lister) middleware(next mcp.MethodHandler) mcp.MethodHandler {
 	}
 }
 
+// shows says whether a caller's list has a tool.
+func (l *lister) shows(c identity.Caller, name string) bool {
+	_, directs := l.directory[name]
+	if c.Selection == nil {
+		return !directs
+	}
+	t, ours := l.tools[name]
+	switch s := c.Selection; {
+	case directs && name == directory.Write:
+		return s.Dynamic() && l.writes(s)
+	case directs || s.Dynamic():
+		return directs && s.Dynamic()
+	case !ours: // a fixture
+		return true
+	}
+	return c.Lists(&t)
+}
+
+// writes says whether a tool is selected that changes something.
+func (l *lister) writes(s *selection.Selection) bool {
+	for _, t := range l.tools {
+		if !t.ReadOnly && s.Allows(&t) {
+			return true
+		}
+	}
+	return false
+}
+
 func (l *lister) schemes(c identity.Caller) map[string][]scheme {
 	key := strings.Join(c.InForce, " ")
 	if d := l.last.Load(); d != nil && d.scopes == key {
 		return d.schemes
 	}
-	d := &described{scopes: key, schemes: make(map[string][]scheme, len(l.needed))}
-	for name, needed := range l.needed {
-		d.schemes[name] = []scheme{{Type: "oauth2", Scopes: append([]string{}, c.Required(needed)...)}}
+	d := &described{scopes: key, schemes: make(map[string][]scheme, len(l.tools)+len(l.directory))}
+	for _, tools := range []map[string]catalogue.Tool{l.tools, l.directory} {
+		for name, t := range tools {
+			d.schemes[name] = []scheme{{Type: "oauth2", Scopes: append([]string{}, c.Required(t.Scopes)...)}}
+		}
 	}
 	l.last.Store(d)
 	return d.schemes

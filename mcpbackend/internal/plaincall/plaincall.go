@@ -73,10 +73,11 @@ func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := h.Calls.Call(r.Context(), caller, invocation.Plain, name, arguments)
 	switch {
 	case !out.Known:
-		(denial.Denial{
-			Status: http.StatusNotFound, Code: "unknown_tool",
-			Description: "There is no such tool. GET /mcp/capabilities lists the tools.",
-		}).Write(w)
+		description := "There is no such tool. GET /mcp/capabilities lists the tools."
+		if h.Calls.LeftOut(caller, name) {
+			description = "The X-MCP headers of this request leave that tool out."
+		}
+		(denial.Denial{Status: http.StatusNotFound, Code: "unknown_tool", Description: description}).Write(w)
 	case out.Denial != nil:
 		out.Denial.Write(w)
 	default:

@@ -29,7 +29,7 @@ var plain = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$`)
 // set already.
 func (l *Library) Complete(ctx context.Context, c identity.Caller, uri, variable, typed string, given map[string]string) (Completion, *Fault) {
 	i := slices.IndexFunc(templates, func(t Template) bool { return t.URI == uri })
-	if i < 0 || !Offered(l.tools.Tools(), uri) {
+	if i < 0 || !Offered(c.Selection.Of(l.tools.Tools()), uri) {
 		return Completion{}, notFound
 	}
 	t := templates[i]

@@ -119,8 +119,9 @@ func (t Template) operation() string {
 	return t.read
 }
 
-func (l *Library) tool(operation string) (catalogue.Tool, bool) {
-	return find(l.tools.Tools(), operation)
+func (l *Library) tool(c identity.Caller, operation string) (catalogue.Tool, bool) {
+	t, ok := find(l.tools.Tools(), operation)
+	return t, ok && c.Selection.Allows(&t)
 }
 
 func find(tools []catalogue.Tool, operation string) (catalogue.Tool, bool) {
@@ -200,7 +201,7 @@ func control(r rune) bool { return r < ' ' || r == 0x7f || r == '\ufffd' }
 
 // call runs the tool of an operation.
 func (l *Library) call(ctx context.Context, c identity.Caller, operation string, arguments map[string]any) (json.RawMessage, *Fault) {
-	t, ok := l.tool(operation)
+	t, ok := l.tool(c, operation)
 	if !ok {
 		return nil, notFound
 	}
@@ -284,7 +285,7 @@ type Company struct{ URI, Name, Title string }
 // has none here: clients ask for the list unasked, and nobody should be sent to
 // a login for that.
 func (l *Library) Companies(ctx context.Context, c identity.Caller) ([]Company, *Fault) {
-	if t, ok := l.tool(listCompanies); !ok || c.ScopeMode == identity.Enforce && c.Missing(t.Scopes) != nil {
+	if t, ok := l.tool(c, listCompanies); !ok || c.ScopeMode == identity.Enforce && c.Missing(t.Scopes) != nil {
 		return nil, nil
 	}
 	rows, fault := l.companies(ctx, c)

@@ -78,11 +78,16 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	if tracer != nil {
 		calls.Runner = tracer.Runner(runner)
 	}
-	stateless, err := mcpserver.New(mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, OnChange: tools.OnChange, Calls: calls, Via: invocation.Streamable})
+	speaks := mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, OnChange: tools.OnChange, Calls: calls, Via: invocation.Streamable}
+	if tracer != nil {
+		speaks.Link = tracer.Link
+	}
+	stateless, err := mcpserver.New(speaks)
 	if err != nil {
 		return err
 	}
-	legacy, err := mcpserver.New(mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, OnChange: tools.OnChange, Calls: calls, Via: invocation.SSE, Legacy: true})
+	speaks.Via, speaks.Legacy = invocation.SSE, true
+	legacy, err := mcpserver.New(speaks)
 	if err != nil {
 		return err
 	}
@@ -110,7 +115,7 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	})
 	edge := server.New(server.Routes{
 		MCP: mcpserver.NewHandler(stateless, calls), Plain: plaincall.Handler{Calls: calls},
-		SSE: http.HandlerFunc(streams.Stream), Messages: http.HandlerFunc(streams.Message), Public: public,
+		SSE: http.HandlerFunc(streams.Stream), Messages: http.HandlerFunc(streams.Message), Public: public, Tools: tools,
 	}, metrics, log, time.Now)
 
 	if tracer != nil {

@@ -28,6 +28,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mcpserver"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/ops"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/plaincall"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/selection"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/server"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
 )
@@ -46,6 +47,10 @@ func (t tools) Lookup(name string) (catalogue.Tool, bool) {
 		return catalogue.Tool{}, false
 	}
 	return t[i], true
+}
+func (t tools) Known(name string) bool { _, ok := t.Lookup(name); return ok }
+func (t tools) KnownToolset(name string) bool {
+	return slices.ContainsFunc(t, func(t catalogue.Tool) bool { return t.Toolset == name })
 }
 func (t tools) DocumentJSON() []byte { return []byte(`{"openapi":"3.1.0"}`) }
 func (t tools) DocumentYAML() []byte { return []byte("openapi: 3.1.0\n") }
@@ -157,17 +162,23 @@ func newEdge(t testing.TB) *edge {
 // offer is a catalogue.
 type offer interface {
 	documents.Catalogue
-	invocation.Tools
+	selection.Tools
 }
 
 // newEdgeOf is the whole service with these tools.
 func newEdgeOf(t testing.TB, catalogue offer, runner toolcall.Runner) *edge {
 	t.Helper()
+	return newLinkedEdge(t, catalogue, runner, nil)
+}
+
+// newLinkedEdge is newEdgeOf that tells link of the traces of its clients.
+func newLinkedEdge(t testing.TB, catalogue offer, runner toolcall.Runner, link func(context.Context, string) context.Context) *edge {
+	t.Helper()
 	e := &edge{metrics: ops.NewMetrics("v1.2.3", "abcdef"), log: &buffer{}}
 	log := slog.New(slog.NewJSONHandler(e.log, nil))
 	calls := &invocation.Service{Tools: catalogue, Runner: runner, Log: log, Observer: e.metrics, Now: time.Now}
 	options := mcpserver.Options{
-		Version: "v1.2.3", PublicURL: publicURL, Tools: catalogue, Calls: calls, Via: invocation.Streamable,
+		Version: "v1.2.3", PublicURL: publicURL, Tools: catalogue, Calls: calls, Via: invocation.Streamable, Link: link,
 	}
 	changes, follows := catalogue.(changing)
 	if follows {
@@ -197,7 +208,7 @@ func newEdgeOf(t testing.TB, catalogue offer, runner toolcall.Runner) *edge {
 	}
 	e.handler = server.New(server.Routes{
 		MCP: mcpserver.NewHandler(stateless, calls), Plain: plaincall.Handler{Calls: calls},
-		SSE: http.HandlerFunc(e.sse.Stream), Messages: http.HandlerFunc(e.sse.Message), Public: public,
+		SSE: http.HandlerFunc(e.sse.Stream), Messages: http.HandlerFunc(e.sse.Message), Public: public, Tools: catalogue,
 	}, e.metrics, log, time.Now)
 	return e
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/denial"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/identity"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/selection"
 )
 
 // Drain is how long calls that are under way may take to end.
@@ -30,6 +31,8 @@ type Routes struct {
 	MCP, Plain, SSE, Messages http.Handler
 	// Public serves the documents, by path.
 	Public map[string]http.Handler
+	// Tools are those that the callers of bearer routes may select from.
+	Tools selection.Tools
 }
 
 // New returns the handler of everything that the gateway may ask for.
@@ -44,7 +47,7 @@ func New(r Routes, count Counter, log *slog.Logger, now func() time.Time) http.H
 				Description: "The gateway and this service disagree about who is calling. The operator has been told.",
 			}).Write(w)
 		}
-		mux.Handle(path, count.Count(path, identity.Middleware(h, now, refuse)))
+		mux.Handle(path, count.Count(path, identity.Middleware(selected(h, r.Tools), now, refuse)))
 	}
 	bearer("/mcp", r.MCP)
 	bearer("/mcp/tools/call", r.Plain)
@@ -62,6 +65,29 @@ func New(r Routes, count Counter, log *slog.Logger, now func() time.Time) http.H
 		(denial.Denial{Status: http.StatusNotFound, Code: "not_found", Description: "There is nothing here. The MCP endpoint is /mcp."}).Write(w)
 	})))
 	return survive(mux, log)
+}
+
+// selected reads what a request wants to see less of. One that cannot be read is
+// refused: it must not be taken for a wish to see everything.
+func selected(next http.Handler, tools selection.Tools) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, err := selection.Of(r.Header, tools)
+		if err != nil {
+			denial.Invalid(http.StatusBadRequest, err.Error()+".").Write(w)
+			return
+		}
+		if s == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		c, ok := identity.From(r.Context())
+		if !ok {
+			http.Error(w, "no caller", http.StatusInternalServerError) // a route without identity: fail closed
+			return
+		}
+		c.Selection = s
+		next.ServeHTTP(w, r.WithContext(identity.With(r.Context(), c)))
+	})
 }
 
 // survive answers a request whose handler panics. net/http would close the

@@ -151,6 +151,23 @@ func (w *statusWriter) WriteHeader(code int) {
 // Unwrap is for [http.ResponseController].
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+type linkKey struct{}
+
+// Link remembers the place in a client's own trace that a call comes from. It is
+// a stranger's word: the call's span names it, and nothing else changes, neither
+// which trace the span is part of nor whether it is sampled. What is no
+// traceparent (W3C Trace Context §3.2) is left out.
+func (t *Tracer) Link(ctx context.Context, traceparent string) context.Context {
+	if here := trace.SpanContextFromContext(ctx); here.IsValid() && !here.IsSampled() {
+		return ctx
+	}
+	client := trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": traceparent}))
+	if !client.IsValid() {
+		return ctx
+	}
+	return context.WithValue(ctx, linkKey{}, trace.NewSpanContext(trace.SpanContextConfig{TraceID: client.TraceID(), SpanID: client.SpanID(), Remote: true}))
+}
+
 type runner struct {
 	next   toolcall.Runner
 	tracer trace.Tracer
@@ -160,9 +177,13 @@ type runner struct {
 func (t *Tracer) Runner(next toolcall.Runner) toolcall.Runner { return runner{next, t.tracer} }
 
 func (r runner) Run(ctx context.Context, tool catalogue.Tool, arguments json.RawMessage, caller toolcall.Caller) toolcall.Result {
-	ctx, span := r.tracer.Start(ctx, "tools/call "+tool.Name, trace.WithAttributes(
+	options := []trace.SpanStartOption{trace.WithAttributes(
 		attribute.String("mcp.method.name", "tools/call"), attribute.String("gen_ai.tool.name", tool.Name),
-	))
+	)}
+	if client, ok := ctx.Value(linkKey{}).(trace.SpanContext); ok {
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: client}))
+	}
+	ctx, span := r.tracer.Start(ctx, "tools/call "+tool.Name, options...)
 	defer span.End()
 	result := r.next.Run(ctx, tool, arguments, caller)
 	outcome := cmp.Or(result.Outcome, "ok")

@@ -23,6 +23,7 @@ type span struct {
 	TraceID, SpanID, ParentSpanID, Name string
 	Kind                                int
 	Status                              struct{ Code int }
+	Links                               []struct{ TraceID, SpanID string }
 	Attributes                          []struct {
 		Key   string
 		Value struct{ StringValue, IntValue string }
@@ -249,6 +250,48 @@ func TestTheGatewayDecidesWhatIsTraced(t *testing.T) {
 		})).ServeHTTP(httptest.NewRecorder(), r)
 		if spans := c.spans(t, tracer); len(spans) != tc.want {
 			t.Errorf("%s: %+v", name, spans)
+		}
+	}
+}
+
+// A client's own trace is named by the call's span and decides nothing.
+func TestAClientsTraceIsLinkedAndNotFollowed(t *testing.T) {
+	t.Parallel()
+	const foreign, place = "11112222333344445555666677778888", "aaaabbbbccccdddd"
+	for name, tc := range map[string]struct {
+		share  float64
+		edge   string
+		client string
+		spans  int
+		linked bool
+	}{
+		"in the gateway's trace":   {0, "00-" + traceID + "-" + parent + "-01", "00-" + foreign + "-" + place + "-00", 2, true},
+		"without the gateway's":    {1, "", "00-" + foreign + "-" + place + "-00", 2, true},
+		"its flag samples nothing": {0, "", "00-" + foreign + "-" + place + "-01", 0, false},
+		"not against the gateway":  {1, "00-" + traceID + "-" + parent + "-00", "00-" + foreign + "-" + place + "-01", 0, false},
+		"rubbish":                  {1, "", "00-zz-" + place + "-01", 2, false},
+		"zeros":                    {1, "", "00-00000000000000000000000000000000-" + place + "-01", 2, false},
+	} {
+		c := newCollector(t)
+		tracer := newTracer(t, c, tracing.Options{Share: tc.share})
+		r := httptest.NewRequest(http.MethodPost, "/mcp", nil)
+		if tc.edge != "" {
+			r.Header.Set("Traceparent", tc.edge)
+		}
+		runner := tracer.Runner(run(func(context.Context, toolcall.Caller) toolcall.Result { return toolcall.Result{} }))
+		tracer.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			runner.Run(tracer.Link(r.Context(), tc.client), catalogue.Tool{Name: "echo"}, nil, toolcall.Caller{})
+		})).ServeHTTP(httptest.NewRecorder(), r)
+		spans := c.spans(t, tracer)
+		call := spans["tools/call echo"]
+		if len(spans) != tc.spans {
+			t.Errorf("%s: %+v", name, spans)
+		}
+		if call.TraceID == foreign || call.ParentSpanID == place {
+			t.Errorf("%s: the client chose the trace", name)
+		}
+		if got := len(call.Links) == 1 && call.Links[0].TraceID == foreign && call.Links[0].SpanID == place; got != tc.linked {
+			t.Errorf("%s: links %+v", name, call.Links)
 		}
 	}
 }

@@ -1,0 +1,251 @@
+// Package directory stands in for a long list of tools: a few tools by which a
+// model finds, describes and calls the others. Clients with little room for tools
+// ask for it.
+package directory
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/catalogue"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+)
+
+// The names of the tools. Reading and writing are called by tools of their own,
+// since a client goes by a tool's annotations when it asks its user.
+const (
+	List     = "list_tools"
+	Describe = "describe_tools"
+	Read     = "call_read_tool"
+	Write    = "call_write_tool"
+)
+
+// mostDescribed bounds an answer of Describe.
+const mostDescribed = 10
+
+// Tools are those of the directory, sorted by name.
+func Tools() []catalogue.Tool {
+	parameter := func(name, description string, required bool, s catalogue.Schema) catalogue.Parameter {
+		s.Description = description
+		return catalogue.Parameter{Argument: name, Name: name, Required: required, Schema: &s}
+	}
+	one, most := int64(1), int64(mostDescribed)
+	name := parameter("name", "Name of the tool, from "+List, true, catalogue.Schema{Type: "string", MinLength: &one})
+	arguments := parameter("arguments", "Its arguments, as "+Describe+" shows them", false, catalogue.Schema{Type: "object"})
+	tools := []catalogue.Tool{
+		{
+			Name: Read, Title: "Call a tool that reads", ReadOnly: true, Idempotent: true,
+			Description: "Calls a tool of NeonPanel that changes nothing. Describe it first with " + Describe + ".",
+			Operation:   catalogue.Operation{Parameters: []catalogue.Parameter{name, arguments}},
+		},
+		{
+			Name: Write, Title: "Call a tool that writes", Destructive: true, OpenWorld: true,
+			Description: "Calls a tool of NeonPanel that creates, changes or deletes. Describe it first with " + Describe + ", and ask the user.",
+			Operation:   catalogue.Operation{Parameters: []catalogue.Parameter{name, arguments}},
+		},
+		{
+			Name: Describe, Title: "Describe tools", ReadOnly: true, Idempotent: true,
+			Description: "What tools do and which arguments they take.",
+			Operation: catalogue.Operation{Parameters: []catalogue.Parameter{
+				parameter("names", "Names from "+List, true, catalogue.Schema{
+					Type: "array", MinItems: &one, MaxItems: &most, Items: &catalogue.Schema{Type: "string"},
+				}),
+			}},
+		},
+		{
+			Name: List, Title: "List tools", ReadOnly: true, Idempotent: true,
+			Description: "The tools of NeonPanel by toolset, each with what it is for: companies, inventory, warehouses, revenue, COGS, orders, bills, shipments, imports.",
+			Operation: catalogue.Operation{Parameters: []catalogue.Parameter{
+				parameter("query", "Only tools that speak of these words, such as 'landed cost'", false, catalogue.Schema{Type: "string"}),
+				parameter("toolset", "Only tools of this toolset", false, catalogue.Schema{Type: "string"}),
+			}},
+		},
+	}
+	for i := range tools {
+		tools[i].InputSchema = catalogue.Arguments(tools[i].Operation.Parameters)
+	}
+	return tools
+}
+
+// Lookup finds one of the caller's tools.
+type Lookup func(name string) (catalogue.Tool, bool)
+
+// Call is a call that one of the directory stands for.
+type Call struct {
+	Name      string
+	Arguments json.RawMessage
+}
+
+// Unwrap gives the call that a Read or Write stands for.
+func Unwrap(t catalogue.Tool, arguments json.RawMessage, lookup Lookup) (Call, *toolcall.Failure) {
+	given, failure := toolcall.ReadArguments(&t, arguments)
+	if failure != nil {
+		return Call{}, failure
+	}
+	name := text(given["name"])
+	inner, ok := lookup(name)
+	switch {
+	case !ok:
+		return Call{}, fault(toolcall.NotFound, "There is no tool %q. %s names those there are.", clip(name), List)
+	case t.Name == Read && !inner.ReadOnly:
+		return Call{}, fault(toolcall.InvalidArguments, "%s changes data: call it with %s.", inner.Name, Write)
+	}
+	return Call{name, given["arguments"]}, nil
+}
+
+// Answer answers a List or Describe about these tools.
+func Answer(t catalogue.Tool, arguments json.RawMessage, tools []catalogue.Tool, lookup Lookup) toolcall.Result {
+	given, failure := toolcall.ReadArguments(&t, arguments)
+	if failure != nil {
+		return failed(failure)
+	}
+	var answer any
+	if t.Name == List {
+		answer, failure = list(tools, text(given["toolset"]), text(given["query"]))
+	} else {
+		answer, failure = describe(given["names"], lookup)
+	}
+	if failure != nil {
+		return failed(failure)
+	}
+	data, err := compact(answer)
+	if err != nil {
+		return failed(fault(toolcall.Internal, "The tools could not be described."))
+	}
+	return toolcall.Result{Structured: data, Text: string(data)}
+}
+
+type set struct {
+	Toolset string   `json:"toolset"`
+	Tools   []listed `json:"tools"`
+}
+
+type listed struct {
+	Name   string `json:"name"`
+	Title  string `json:"title"`
+	Writes bool   `json:"writes,omitempty"`
+}
+
+type listing struct {
+	Toolsets []set  `json:"toolsets"`
+	Note     string `json:"note,omitempty"`
+}
+
+// list gives the tools by toolset. With a query they are those that speak of most
+// of its words.
+func list(tools []catalogue.Tool, toolset, query string) (listing, *toolcall.Failure) {
+	names := toolsets(tools)
+	if toolset != "" && !slices.Contains(names, toolset) {
+		return listing{}, fault(toolcall.InvalidArguments, "There is no toolset %q. Choose from %s, or leave it out.", clip(toolset), strings.Join(names, ", "))
+	}
+	words := strings.Fields(strings.ToLower(query))
+	best, scores := 0, make([]int, len(tools))
+	for i, t := range tools {
+		if toolset == "" || t.Toolset == toolset {
+			scores[i] = score(t, words)
+			best = max(best, scores[i])
+		}
+	}
+	out := listing{Toolsets: []set{}}
+	if len(words) > 0 && best == 0 {
+		out.Note = "No tool speaks of that. Without query, all are listed."
+		return out, nil
+	}
+	for _, name := range names {
+		s := set{Toolset: name}
+		for i, t := range tools {
+			if t.Toolset == name && (toolset == "" || toolset == name) && scores[i] == best {
+				s.Tools = append(s.Tools, listed{t.Name, t.Title, !t.ReadOnly})
+			}
+		}
+		if s.Tools != nil {
+			out.Toolsets = append(out.Toolsets, s)
+		}
+	}
+	return out, nil
+}
+
+func score(t catalogue.Tool, words []string) (n int) {
+	about := strings.ToLower(t.Name + " " + t.Title + " " + t.Toolset + " " + t.Description)
+	for _, w := range words {
+		if strings.Contains(about, w) {
+			n++
+		}
+	}
+	return n
+}
+
+func toolsets(tools []catalogue.Tool) []string {
+	var names []string
+	for _, t := range tools {
+		names = append(names, t.Toolset)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+type described struct {
+	Name        string          `json:"name"`
+	Title       string          `json:"title"`
+	Toolset     string          `json:"toolset"`
+	Description string          `json:"description"`
+	CallWith    string          `json:"call_with"`
+	ReadOnly    bool            `json:"read_only"`
+	Destructive bool            `json:"destructive"`
+	Idempotent  bool            `json:"idempotent"`
+	InputSchema json.RawMessage `json:"input_schema"`
+}
+
+func describe(raw json.RawMessage, lookup Lookup) (any, *toolcall.Failure) {
+	var names []string
+	if json.Unmarshal(raw, &names) != nil {
+		return nil, fault(toolcall.InvalidArguments, "names must be a list of names.")
+	}
+	tools := []described{}
+	for _, name := range names {
+		t, ok := lookup(name)
+		if !ok {
+			return nil, fault(toolcall.NotFound, "There is no tool %q. %s names those there are.", clip(name), List)
+		}
+		with := Read
+		if !t.ReadOnly {
+			with = Write
+		}
+		tools = append(tools, described{t.Name, t.Title, t.Toolset, t.Description, with, t.ReadOnly, t.Destructive, t.Idempotent, t.InputSchema})
+	}
+	return map[string]any{"tools": tools}, nil
+}
+
+func fault(kind toolcall.FailureKind, format string, args ...any) *toolcall.Failure {
+	return &toolcall.Failure{Kind: kind, Message: fmt.Sprintf(format, args...)}
+}
+
+func failed(f *toolcall.Failure) toolcall.Result {
+	return toolcall.Result{Text: f.Message, Failure: f}
+}
+
+// text is the string that a checked argument holds; empty when it is not there.
+func text(raw json.RawMessage) (s string) {
+	if raw != nil {
+		_ = json.Unmarshal(raw, &s) // it was checked
+	}
+	return strings.TrimSpace(s)
+}
+
+func compact(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSpace(b.Bytes()), nil
+}
+
+// clip bounds what is repeated of a client's own words.
+func clip(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), 64)], "")
+}
