@@ -71,10 +71,19 @@ var alicesBooks = caller{
 	scopes: "read:companies read:landed-cost", inForce: "read:companies read:inventory read:landed-cost read:revenue",
 }
 
+// description is read once: under the race detector that takes a second.
+var description = sync.OnceValues(func() (*catalogue.Source, error) {
+	return catalogue.Read(openapi.Document(), openapi.Overlay())
+})
+
 func newLibrary(t *testing.T, options catalogue.Options) (*edge, *books) {
 	t.Helper()
+	source, err := description()
+	if err != nil {
+		t.Fatal(err)
+	}
 	options.Compose = composite.Tools
-	tools, err := catalogue.Load(openapi.Document(), openapi.Overlay(), options)
+	tools, err := source.Load(options)
 	if err != nil {
 		t.Fatal(err)
 	}
