@@ -15,7 +15,7 @@ const (
 
 	allowMethods = "GET, HEAD, POST, DELETE, OPTIONS"
 	// Listed, since a wildcard would not cover Authorization (Fetch §3.2.3).
-	allowHeaders  = "authorization, content-type, accept, cache-control, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, last-event-id, " +
+	allowHeaders = "authorization, content-type, accept, cache-control, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, last-event-id, " +
 		// By these a client asks mcpbackend for fewer tools; authz is not told of them.
 		"x-mcp-toolsets, x-mcp-tools, x-mcp-exclude-tools, x-mcp-readonly, x-mcp-granted, x-mcp-dynamic"
 	exposeHeaders = "www-authenticate, mcp-session-id, mcp-protocol-version, x-request-id, retry-after"
