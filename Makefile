@@ -107,10 +107,10 @@ test-all: test test-conformance test-chromium test-compose test-deploy ## Run al
 test-conformance: build ## The MCP project's conformance suite, through Envoy
 	cd e2e && $(GO) test -tags conformance -run Conformance -count=1 -timeout 8m .
 
-test-chromium: build ## Login and consent in a real Chromium (PICTURES=dir keeps pictures)
+test-chromium: build ## The pages in a real Chromium, judged by axe-core (PICTURES=dir takes pictures)
 	@command -v chromium >/dev/null || { echo "installing Debian's chromium"; apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
-	cd e2e && $(GO) test -tags chromium -run Chromium -count=1 -timeout 8m .
+	cd e2e && $(GO) test -tags chromium -run Chromium -count=1 -timeout 15m .
 
 test-compose: build ## docker-compose.yml on a local container engine
 	e2e/compose/run

@@ -252,3 +252,54 @@ func declaredTests(t *testing.T) map[string]bool {
 	}
 	return tests
 }
+
+// Pictures are small, all of them are shown, and whoever cannot see them is told
+// what they show.
+func TestPicturesInTheDocuments(t *testing.T) {
+	t.Parallel()
+	const most = 100_000
+	shown := map[string]bool{}
+	for _, path := range documents(t) {
+		text := read(t, path)
+		for _, match := range regexp.MustCompile(`!\[([^\]]*)\]\(([^)]+)\)|<img alt="([^"]*)" src="([^"]+)"|<source [^>]*srcset="([^"]+)"`).FindAllStringSubmatch(text, -1) {
+			words, target := match[1]+match[3], match[2]+match[4]+match[5]
+			if match[5] == "" && len(words) < 20 {
+				t.Errorf("%s: the picture %s is described as %q", path, target, words)
+			}
+			shown[filepath.Join(filepath.Dir(path), target)] = true
+		}
+	}
+	for path := range shown {
+		if info, err := os.Stat(filepath.Join(root(t), path)); err != nil || info.Size() > most {
+			t.Errorf("%s: %v, or more than %d bytes", path, err, most)
+		}
+	}
+	there, err := filepath.Glob(filepath.Join(root(t), "docs/pictures/*"))
+	if err != nil || len(there) == 0 {
+		t.Fatal(there, err)
+	}
+	for _, path := range there {
+		if !shown["docs/pictures/"+filepath.Base(path)] {
+			t.Errorf("no document shows %s", path)
+		}
+	}
+}
+
+// documents are the paths of everything written for people.
+func documents(t *testing.T) (paths []string) {
+	t.Helper()
+	for _, pattern := range []string{"README.md", "docs/*.md", "docs/*/*.md", "*/README.md", "*/*/README.md"} {
+		found, err := filepath.Glob(filepath.Join(root(t), pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range found {
+			relative, err := filepath.Rel(root(t), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			paths = append(paths, relative)
+		}
+	}
+	return paths
+}

@@ -15,8 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -28,8 +26,12 @@ type Person struct {
 	Email, Password string
 	// Deny presses Deny on the consent page instead of Allow.
 	Deny bool
+	// Mistypes gives a wrong password before the right one.
+	Mistypes bool
 	// Dark prefers dark pages.
 	Dark bool
+	// Judge looks at every page; nil for nobody.
+	Judge *Judge
 	// Pictures is where a picture of every page goes; empty for nowhere.
 	Pictures string
 }
@@ -47,32 +49,46 @@ func Find() (string, error) {
 	return "", errors.New("no Chromium here: install Debian's package chromium")
 }
 
+// patience is how long everything in one Chromium may take.
+const patience = 4 * time.Minute
+
 // maxTabs is how often the Tab key may be pressed before a button has the focus.
 const maxTabs = 20
 
-// Authorize opens an authorization URL (RFC 6749 §4.1.1), goes through login and
-// consent, and returns the page of the client that it lands on.
-func (p Person) Authorize(ctx context.Context, start string) (browser.Page, error) {
+// open starts a Chromium of its own and returns the context of its only tab.
+func open(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	path, err := Find()
 	if err != nil {
-		return browser.Page{}, err
+		return nil, nil, err
 	}
 	profile, err := os.MkdirTemp("", "chromium-")
 	if err != nil {
-		return browser.Page{}, err
+		return nil, nil, err
 	}
-	defer os.RemoveAll(profile)
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
-	defer cancel()
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.UserDataDir(profile), chromedp.WindowSize(900, 900),
 		// Chromium refuses to run its own sandbox as root, which containers are.
 		chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-dev-shm-usage", true),
 	)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	defer cancel()
-	ctx, cancel = chromedp.NewContext(ctx)
+	ctx, end := chromedp.NewExecAllocator(ctx, options...)
+	ctx, leave := chromedp.NewContext(ctx)
+	return ctx, func() {
+		leave()
+		end()
+		cancel()
+		os.RemoveAll(profile)
+	}, nil
+}
+
+// Authorize opens an authorization URL (RFC 6749 §4.1.1), goes through login and
+// consent, and returns the page of the client that it lands on.
+func (p Person) Authorize(ctx context.Context, start string) (browser.Page, error) {
+	ctx, cancel, err := open(ctx)
+	if err != nil {
+		return browser.Page{}, err
+	}
 	defer cancel()
 
 	origin, err := url.Parse(start)
@@ -94,20 +110,17 @@ type visit struct {
 }
 
 func (v *visit) through(start, origin string) error {
-	scheme, choice := "light", "allow"
-	if v.person.Dark {
-		scheme = "dark"
-	}
+	choice := "allow"
 	if v.person.Deny {
 		choice = "deny"
 	}
+	if v.person.Judge != nil {
+		if err := chromedp.Do(v.ctx, watch()); err != nil {
+			return err
+		}
+	}
 	err := chromedp.Do(v.ctx,
-		func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
-			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-			})
-			return chromedp.Void{}, err
-		},
+		v.person.usual().set(),
 		chromedp.Navigate(start),
 		chromedp.WaitReady(chromedp.CSS(`input[type=password]`)),
 	)
@@ -118,8 +131,23 @@ func (v *visit) through(start, origin string) error {
 		return err
 	}
 	// The page has put the focus where typing begins.
+	if err := chromedp.Do(v.ctx, chromedp.KeyEvent(v.person.Email), chromedp.KeyEvent(kb.Tab)); err != nil {
+		return err
+	}
+	if v.person.Mistypes {
+		err := chromedp.Do(v.ctx,
+			chromedp.KeyEvent("not "+v.person.Password), chromedp.KeyEvent(kb.Enter),
+			chromedp.WaitReady(chromedp.CSS(`[role=alert]`)),
+		)
+		if err != nil {
+			return err
+		}
+		// It has kept the address, and the focus is on the password.
+		if err := v.look("login-again"); err != nil {
+			return err
+		}
+	}
 	err = chromedp.Do(v.ctx,
-		chromedp.KeyEvent(v.person.Email), chromedp.KeyEvent(kb.Tab),
 		chromedp.KeyEvent(v.person.Password), chromedp.KeyEvent(kb.Enter),
 		chromedp.WaitReady(chromedp.CSS(`button[name=decision]`)),
 	)
@@ -132,7 +160,7 @@ func (v *visit) through(start, origin string) error {
 	if err := v.focus(choice); err != nil {
 		return err
 	}
-	if err := v.look("consent-" + choice); err != nil {
+	if err := v.picture("consent-" + choice); err != nil {
 		return err
 	}
 	if err := chromedp.Do(v.ctx, chromedp.KeyEvent(kb.Enter)); err != nil {
@@ -141,24 +169,30 @@ func (v *visit) through(start, origin string) error {
 	return v.land(origin)
 }
 
-// look notes the title of the page and takes a picture of it.
+// look notes the title of the page, has it judged and takes a picture of it.
 func (v *visit) look(name string) error {
 	title, err := chromedp.Run(v.ctx, chromedp.Title())
 	if err != nil {
 		return err
 	}
 	v.page.Titles = append(v.page.Titles, title)
+	if err := v.picture(name); err != nil || v.person.Judge == nil {
+		return err
+	}
+	return v.person.Judge.page(v.ctx, name, v.person.Dark, v.person.usual())
+}
+
+// usual is how the person looks at pages.
+func (p Person) usual() View { return View{Width: 900, Height: 1040, Scale: 1.5, Dark: p.Dark} }
+
+func (v *visit) picture(name string) error {
 	if v.person.Pictures == "" {
 		return nil
-	}
-	data, err := chromedp.Run(v.ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		return err
 	}
 	if v.person.Dark {
 		name += "-dark"
 	}
-	return os.WriteFile(filepath.Join(v.person.Pictures, name+".png"), data, 0o600)
+	return picture(v.ctx, filepath.Join(v.person.Pictures, name+".png"), false)
 }
 
 // focus presses Tab until the button with that value has the focus.

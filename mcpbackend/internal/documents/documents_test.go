@@ -157,7 +157,7 @@ func TestThePageUsesItsOwnAssetsOnly(t *testing.T) {
 		t.Errorf("the page has %q", found)
 	}
 	for _, want := range []string{
-		"https://mcp.example.com/mcp", "https://mcp.example.com/sse", "B &amp; &lt;C&gt;", "First.", "(changes data)", `<html lang="en">`, "<h1>", "2 tools", "v1",
+		"https://mcp.example.com/mcp", "https://mcp.example.com/sse", "B &amp; &lt;C&gt;", "First.", "changes data<", "1 of the tools change data", `<html lang="en">`, "<h1>", "2 tools", "v1",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)

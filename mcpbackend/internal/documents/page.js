@@ -1,13 +1,17 @@
-for (const button of document.querySelectorAll("button[data-copy]")) {
+const status = document.querySelector("[role=status]");
+for (const button of document.querySelectorAll(".snippet button")) {
+  const text = button.previousElementSibling, label = button.firstChild;
+  // Without a secure context there is no clipboard, and no button.
   button.hidden = !navigator.clipboard;
   button.addEventListener("click", async () => {
-    const said = button.textContent;
+    let said = "Copied";
     try {
-      await navigator.clipboard.writeText(button.dataset.copy);
-      button.textContent = "Copied";
+      await navigator.clipboard.writeText(text.textContent);
     } catch {
-      button.textContent = "Select the text";
+      getSelection().selectAllChildren(text);
+      said = "Selected";
     }
-    setTimeout(() => { button.textContent = said; }, 2000);
+    label.data = status.textContent = said;
+    setTimeout(() => { label.data = "Copy"; status.textContent = ""; }, 2500);
   });
 }
