@@ -21,7 +21,7 @@ CC_FOUND := $(shell command -v $${CC:-cc} || command -v gcc)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run token bench bench-authz bench-mcp bin/bench fuzz test test-all test-conformance test-chromium test-compose test-deploy fmt lint clean tools
+.PHONY: help build run token bench bench-authz bench-mcp bin/bench fuzz test test-all test-conformance test-chromium test-compose test-deploy test-scaleout fmt lint clean tools
 
 ##@ Use
 
@@ -102,7 +102,7 @@ test/sandbox: test/stack
 test/e2e: test/stack
 	@echo "== test e2e's own packages"; $(call gotest,e2e) ./cmd/stack ./internal/... && $(GO) test $(RACE) -run '^$$' . >/dev/null
 
-test-all: test test-conformance test-chromium test-compose test-deploy ## Run all tests, and those that need root or Debian packages
+test-all: test test-conformance test-chromium test-compose test-deploy test-scaleout ## Run all tests, and those that need root or Debian packages
 
 test-conformance: build ## The MCP project's conformance suite, through Envoy
 	cd e2e && $(GO) test -tags conformance -run Conformance -count=1 -timeout 8m .
@@ -114,6 +114,18 @@ test-chromium: build ## The pages in a real Chromium, judged by axe-core (PICTUR
 
 test-compose: build ## docker-compose.yml on a local container engine
 	e2e/compose/run
+
+# The service has no releases, only commits. What is fetched is kept by its version.
+RATELIMIT_VERSION := v1.4.1-0.20260122083618-3fb702589d36
+RATELIMIT         := $(CURDIR)/.cache/ratelimit/$(RATELIMIT_VERSION)
+
+$(RATELIMIT)/service_cmd:
+	@echo "building the rate limit service"; GOBIN='$(RATELIMIT)' $(GO) install github.com/envoyproxy/ratelimit/src/service_cmd@$(RATELIMIT_VERSION)
+
+test-scaleout: build $(RATELIMIT)/service_cmd ## Several gateways as one, with a real Redis and the real rate limit service
+	@command -v redis-server >/dev/null || { echo "installing Debian's redis-server"; apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; }
+	cd e2e && RATELIMIT='$(RATELIMIT)/service_cmd' $(GO) test -tags scaleout -run Scaleout -count=1 -timeout 8m .
 
 test-deploy: build ## Kubernetes and ECS: render, judge, and as root run the pod
 	@if [ "$$(id -u)" = 0 ] && unshare --mount --net true; then tags=pod; else \
@@ -156,7 +168,7 @@ lint: tools ## gofmt, go vet, staticcheck, govulncheck
 	@mkdir -p .cache/tools && $(GO) -C tools build -o ../.cache/tools/ tool
 	@bad=$$(gofmt -l $(ALL)); if [ -n "$$bad" ]; then echo "gofmt: run 'make fmt' for:"; echo "$$bad"; exit 1; fi
 	@for m in $(ALL); do echo "== lint $$m"; (cd $$m && $(GO) vet ./... && ../.cache/tools/staticcheck ./...) || exit 1; done
-	@cd e2e && $(GO) vet -tags chromium,conformance ./... && ../.cache/tools/staticcheck -tags chromium,conformance ./...
+	@cd e2e && $(GO) vet -tags chromium,conformance,scaleout ./... && ../.cache/tools/staticcheck -tags chromium,conformance,scaleout ./...
 	@cd deploy && $(GO) vet -tags pod ./... && ../.cache/tools/staticcheck -tags pod ./...
 	@cd mcpbackend && $(GO) vet -tags conformance ./internal/fixtures && ../.cache/tools/staticcheck -tags conformance ./internal/fixtures
 	@for m in $(ALL); do echo "== govulncheck $$m"; out=$$(cd $$m && timeout 120 ../.cache/tools/govulncheck ./... 2>&1) || { \
