@@ -170,18 +170,18 @@ func TestTokensThatAreNotGood(t *testing.T) {
 		t.Errorf("two credentials: %d %s", r.Status, r.Body)
 	}
 	// An expired token is refused from the second on which it expires.
-	short := g.mint(t, stack.TokenRequest{Account: sellerOne, TTL: "4s"})
+	short := g.mint(t, stack.TokenRequest{Account: sellerOne, TTL: "15s"})
 	if r := g.rpc(t, legacy, short, "tools/list", "", nil); r.Status != 200 {
 		t.Fatalf("a short token, fresh: %d %s", r.Status, r.Body)
 	}
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		r := g.rpc(t, legacy, short, "tools/list", "", nil)
 		if r.Status == 401 && strings.Contains(r.Header.Get("WWW-Authenticate"), `error="invalid_token"`) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("a token of 4s still gets %d", r.Status)
+			t.Fatalf("a token of 15s still gets %d", r.Status)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -234,7 +234,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 		return g.mint(t, stack.TokenRequest{Account: sellerOne, TTL: ttl, ClientID: "stream-client"})
 	}
 	began := time.Now()
-	short := mint("6s")
+	short := mint("20s")
 	s := g.stream(t, "/sse", short)
 	extended := g.stream(t, "/sse/", short)
 	g.initialize(t, s, short)
@@ -245,10 +245,10 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 	}
 	select {
 	case <-s.end:
-		if took := time.Since(began); took < 4*time.Second {
+		if took := time.Since(began); took < 18*time.Second {
 			t.Errorf("the stream ended after %s, before its token", took)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(80 * time.Second):
 		t.Error("the stream outlived its token")
 	}
 	if r := g.post(t, s, short, `{"jsonrpc":"2.0","id":3,"method":"ping"}`); r.Status != 401 {

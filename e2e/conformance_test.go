@@ -62,7 +62,7 @@ func TestConformance(t *testing.T) {
 	}
 	for _, version := range []clients.Era{clients.Legacy, clients.Modern} {
 		t.Run(string(version), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 			defer cancel()
 			out, err := suite.Run(ctx, front.URL+"/mcp", version, t.TempDir())
 			_, summary, found := strings.Cut(out, "=== SUMMARY ===")

@@ -183,7 +183,7 @@ func TestEverySettingInTheDocumentsExists(t *testing.T) {
 // metrics are what a part counts.
 func (g *gateway) metrics(t *testing.T, part string) string {
 	t.Helper()
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+	client := http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer

@@ -30,7 +30,7 @@ type doctorReport struct {
 // doctor runs `authz doctor` with nothing in its environment.
 func doctor(t *testing.T, token string, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(binaries(t), "authz"), append([]string{"doctor"}, args...)...)
 	cmd.Env = []string{}

@@ -90,7 +90,7 @@ func TestAnImportIsHandedBackWhenTheProcessStops(t *testing.T) {
 		done <- r
 	}()
 	path := "/api/v1/companies/" + company + "/import/bill/pdf"
-	eventually(t, 10*time.Second, func() string {
+	eventually(t, 60*time.Second, func() string {
 		if g.attempts(t, path) == 0 {
 			return "the import has not begun"
 		}

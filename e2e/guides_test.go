@@ -242,7 +242,7 @@ func followGuide(t *testing.T, path string, asked func(output []string) (answer 
 
 func listening(t *testing.T, address string) {
 	t.Helper()
-	eventually(t, 20*time.Second, func() string {
+	eventually(t, 60*time.Second, func() string {
 		c, err := net.DialTimeout("tcp", address, time.Second)
 		if err != nil {
 			return err.Error()

@@ -110,7 +110,7 @@ func TestImportOfAPDF(t *testing.T) {
 		Status    string            `json:"status"`
 		Documents []json.RawMessage `json:"documents"`
 	}
-	eventually(t, 30*time.Second, func() string {
+	eventually(t, 60*time.Second, func() string {
 		status = structured[struct {
 			Status    string            `json:"status"`
 			Documents []json.RawMessage `json:"documents"`

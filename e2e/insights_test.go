@@ -855,9 +855,9 @@ func TestInsightsFollowTheLiveDocument(t *testing.T) {
 		}
 		return ""
 	}
-	eventually(t, 30*time.Second, func() string { return shows(true) })
+	eventually(t, 60*time.Second, func() string { return shows(true) })
 	origin.put(http.StatusOK, shrunk)
-	eventually(t, 30*time.Second, func() string { return shows(false) })
+	eventually(t, 60*time.Second, func() string { return shows(false) })
 	for _, tool := range []string{"profit_summary", "company_overview", "fetch"} {
 		if r := g.plainCall(t, token, tool, nil); r.Status == http.StatusOK {
 			t.Errorf("%s is called: %s", tool, r.Body)
@@ -870,5 +870,5 @@ func TestInsightsFollowTheLiveDocument(t *testing.T) {
 		t.Errorf("month_end_review: %s", r.Body)
 	}
 	origin.put(http.StatusOK, document)
-	eventually(t, 30*time.Second, func() string { return shows(true) })
+	eventually(t, 60*time.Second, func() string { return shows(true) })
 }

@@ -88,7 +88,7 @@ func TestToolsFollowTheLiveDocument(t *testing.T) {
 		}
 		for _, path := range []string{"/mcp/capabilities", "/openapi.json", "/openapi.yaml"} {
 			// The documents are written anew a moment after the tools.
-			eventually(t, 10*time.Second, func() string {
+			eventually(t, 60*time.Second, func() string {
 				shown := g.send(t, http.MethodGet, path, "").Body
 				if got := strings.Contains(shown, gone) || strings.Contains(shown, "paymentTerms.list\"") || strings.Contains(shown, "/payment-terms"); got != want {
 					return fmt.Sprintf("%s shows it: %v", path, got)
@@ -102,7 +102,7 @@ func TestToolsFollowTheLiveDocument(t *testing.T) {
 	}
 	health := func(check func(source string, failing bool) bool) {
 		t.Helper()
-		eventually(t, 30*time.Second, func() string {
+		eventually(t, 60*time.Second, func() string {
 			var h struct {
 				OpenAPI struct {
 					Source  string
@@ -126,7 +126,7 @@ func TestToolsFollowTheLiveDocument(t *testing.T) {
 		"summary: Companies of the user", "summary: evil",
 	).Replace(document)
 	origin.put(http.StatusOK, hostile)
-	eventually(t, 30*time.Second, func() string {
+	eventually(t, 60*time.Second, func() string {
 		if slices.Contains(names(g.tools(t, legacy, token)), gone) {
 			return "still listed"
 		}
@@ -153,7 +153,7 @@ func TestToolsFollowTheLiveDocument(t *testing.T) {
 	} {
 		origin.put(bad.status, bad.document)
 		fetched := origin.count()
-		eventually(t, 30*time.Second, func() string {
+		eventually(t, 60*time.Second, func() string {
 			if origin.count() < fetched+1 {
 				return name + " was not fetched"
 			}
@@ -166,7 +166,7 @@ func TestToolsFollowTheLiveDocument(t *testing.T) {
 	}
 
 	origin.put(http.StatusOK, document)
-	eventually(t, 30*time.Second, func() string {
+	eventually(t, 60*time.Second, func() string {
 		if after := names(g.tools(t, legacy, token)); !slices.Equal(after, before) {
 			return fmt.Sprint("the tools are ", after)
 		}

@@ -70,14 +70,14 @@ func start(t testing.TB, opts stack.Options) (*gateway, error) {
 		opts.Env = map[string][]string{}
 	}
 	opts.Env["envoyconf"] = append([]string{"EDGE_SUBJECT_RATE=1000000", "EDGE_SUBJECT_BURST=1000000"}, opts.Env["envoyconf"]...)
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	s, err := stack.Start(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
 	return &gateway{Stack: s, client: &http.Client{
-		Timeout:       30 * time.Second,
+		Timeout:       2 * time.Minute,
 		Transport:     &http.Transport{MaxIdleConnsPerHost: 16},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil

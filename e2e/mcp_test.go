@@ -193,8 +193,8 @@ func (g *gateway) stream(t testing.TB, path, token string) *eventStream {
 	case s.Endpoint = <-endpoint:
 	case err := <-s.end:
 		t.Fatalf("the stream ended before it named its endpoint: %v", err)
-	case <-time.After(10 * time.Second):
-		t.Fatal("the stream named no endpoint in 10s")
+	case <-time.After(time.Minute):
+		t.Fatal("the stream named no endpoint in a minute")
 	}
 	// What is named may be a path or a whole URL of the same origin.
 	s.Endpoint = strings.TrimPrefix(s.Endpoint, g.URL)
@@ -219,8 +219,8 @@ func (s *eventStream) next() (rpcReply, error) {
 	case err := <-s.end:
 		s.end <- err
 		return rpcReply{}, fmt.Errorf("the stream ended: %w", err)
-	case <-time.After(10 * time.Second):
-		return rpcReply{}, errors.New("no message in 10s")
+	case <-time.After(time.Minute):
+		return rpcReply{}, errors.New("no message in a minute")
 	}
 }
 

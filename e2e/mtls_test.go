@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neonpanel/mcp-gateway/e2e/internal/ports"
 	"github.com/neonpanel/mcp-gateway/e2e/internal/stack"
 )
 
@@ -107,7 +108,7 @@ func (a *authority) as(t *testing.T, part string) *http.Client {
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
-	return &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+	return &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
 }
 
 func TestThePartsCanBeApartWithCertificates(t *testing.T) {
@@ -118,11 +119,12 @@ func TestThePartsCanBeApartWithCertificates(t *testing.T) {
 	}
 	at := map[string]string{}
 	for _, listener := range []string{"authz", "discovery", "mcpbackend"} {
-		port, err := stack.FreePort()
+		port, err := ports.Free()
 		if err != nil {
 			t.Fatal(err)
 		}
-		at[listener] = fmt.Sprintf("127.0.0.1:%d", port)
+		t.Cleanup(port.Release)
+		at[listener] = port.Address()
 	}
 	tlsOf := func(prefix, part string) []string {
 		return []string{
@@ -190,7 +192,7 @@ func TestThePartsCanBeApartWithCertificates(t *testing.T) {
 			t.Errorf("%s reached mcpbackend: %s", who, response.Status)
 		}
 	}
-	if response, err := forge(&http.Client{Timeout: 20 * time.Second}, "http://"+at["mcpbackend"]+"/mcp/tools/call"); err == nil && response.StatusCode != http.StatusBadRequest {
+	if response, err := forge(&http.Client{Timeout: 2 * time.Minute}, "http://"+at["mcpbackend"]+"/mcp/tools/call"); err == nil && response.StatusCode != http.StatusBadRequest {
 		t.Errorf("without TLS: %s", response.Status)
 	}
 	before, err := forge(ca.as(t, "envoy"), backend)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -16,10 +17,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/neonpanel/mcp-gateway/e2e/internal/ports"
 	"github.com/neonpanel/mcp-gateway/e2e/internal/stack"
 )
 
@@ -68,20 +71,28 @@ func shortTempDir(t *testing.T) string {
 	return dir
 }
 
+var lastPort atomic.Int32
+
+// anyPort is a port for a program that claims it itself. It is given once, and
+// is below those that stacks pick, so that nobody takes it meanwhile.
 func anyPort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, count = 10000, 1000
+	lastPort.CompareAndSwap(0, rand.Int32N(count)) // of each run of the tests
+	for range count {
+		if p, err := ports.Claim(first + int(lastPort.Add(1))%count); err == nil {
+			p.Release()
+			return p.Number
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatalf("no free port between %d and %d", first, first+count)
+	return 0
 }
 
 // ready waits for the greeting to be complete.
 func (r *runner) ready(t *testing.T) {
 	t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(2 * time.Minute)
 	for {
 		select {
 		case line, ok := <-r.stdout:
@@ -94,7 +105,7 @@ func (r *runner) ready(t *testing.T) {
 				return
 			}
 		case <-timeout:
-			t.Fatal("not ready in 30s")
+			t.Fatalf("not ready in two minutes; so far: %q", r.lines)
 		}
 	}
 }
@@ -102,7 +113,7 @@ func (r *runner) ready(t *testing.T) {
 // end waits until the runner has ended and returns its exit status.
 func (r *runner) end(t *testing.T) int {
 	t.Helper()
-	timer := time.AfterFunc(30*time.Second, func() { _ = r.cmd.Process.Kill() })
+	timer := time.AfterFunc(2*time.Minute, func() { _ = r.cmd.Process.Kill() })
 	defer timer.Stop()
 	for range r.stdout {
 	}
@@ -169,7 +180,7 @@ func (r *runner) afterStart() []string {
 // nothingLeft checks that no process, no socket and no state is left.
 func (r *runner) nothingLeft(t *testing.T) {
 	t.Helper()
-	eventually(t, 10*time.Second, func() string {
+	eventually(t, 60*time.Second, func() string {
 		if left := r.children(t); len(left) > 0 {
 			return "processes left: " + strings.Join(left, ", ")
 		}
@@ -213,7 +224,7 @@ func TestRunPrintsCommandsThatWork(t *testing.T) {
 		if !strings.HasPrefix(line, "  curl ") {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		cmd := exec.CommandContext(ctx, "bash", "-c", line)
 		cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "STACK_STATE=" + r.state}
 		out, err := cmd.CombinedOutput()
@@ -297,7 +308,7 @@ func TestRunPrintsCommandsThatWork(t *testing.T) {
 
 func runStack(t *testing.T, state string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(binaries(t), "stack"), args...)
 	cmd.Env = []string{"STACK_STATE=" + state}
@@ -383,7 +394,7 @@ func TestInterruptedStartLeavesNothing(t *testing.T) {
 		t.Run(strings.Trim(moment, " /"), func(t *testing.T) {
 			t.Parallel()
 			r := startRunner(t, anyPort(t))
-			eventually(t, 30*time.Second, func() string {
+			eventually(t, 60*time.Second, func() string {
 				for _, child := range r.children(t) {
 					if strings.Contains(child, moment) {
 						return ""
@@ -444,7 +455,11 @@ func TestAPortThatWasTakenMeanwhileIsPickedAnew(t *testing.T) {
 		}
 		if name == "envoy" {
 			script := "#!/bin/sh\nif mkdir '" + dir + "/once' 2>/dev/null; then echo \"cannot bind: Address already in use\" >&2; exit 1; fi\nexec '" + path + "' \"$@\"\n"
+			// A child that another test starts meanwhile must not hold the file
+			// open for writing: the system would refuse to run it (execve(2), ETXTBSY).
+			syscall.ForkLock.RLock()
 			err = os.WriteFile(filepath.Join(dir, name), []byte(script), 0o700)
+			syscall.ForkLock.RUnlock()
 		} else {
 			err = os.Symlink(path, filepath.Join(dir, name))
 		}

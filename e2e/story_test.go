@@ -66,7 +66,7 @@ func story(t *testing.T, client clients.Client, account string) {
 
 	for _, e := range eras {
 		t.Run(string(e.era), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
 			if err := g.Sandbox.ClearJournal(ctx); err != nil {
 				t.Fatal(err)
@@ -179,7 +179,7 @@ func proveStory(t *testing.T, journal []stack.Entry, resource string) {
 // speak: what it says about itself is not enough.
 func proveEra(t *testing.T, g *gateway, era clients.Era) {
 	t.Helper()
-	eventually(t, 15*time.Second, func() string { // the log is written in batches
+	eventually(t, 60*time.Second, func() string { // the log is written in batches
 		data, err := os.ReadFile(g.LogFile(stack.Envoy))
 		if err != nil {
 			return err.Error()
@@ -220,11 +220,11 @@ func summary(journal []stack.Entry) string {
 // user.
 func TestClientRefreshesOpaqueTokens(t *testing.T) {
 	t.Parallel()
-	const life = 4 * time.Second
+	const life = 12 * time.Second
 	g := ownGateway(t, stack.Options{Env: map[string][]string{
 		stack.SandboxPart: {"SANDBOX_TOKEN_KIND=opaque", "SANDBOX_TOKEN_TTL=" + life.String()},
 	}})
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	session, err := python(t).Open(ctx, g.URL+"/mcp", clients.Modern, user(sellerOne))
 	if err != nil {
@@ -253,13 +253,14 @@ func TestClientRefreshesOpaqueTokens(t *testing.T) {
 		}
 	}
 	if len(seen) != 3 {
-		t.Errorf("%d tokens in three lifetimes%s", len(seen), summary(journal))
+		t.Errorf("%d tokens for calls in three lifetimes%s", len(seen), summary(journal))
 	}
 	count := map[string]int{}
 	for _, e := range journal {
 		count[e.Event+" "+e.GrantType]++
 	}
-	if count["token refresh_token"] != 2 || count["introspect "] == 0 {
+	// One more is made when a token ends before the first call.
+	if count["token refresh_token"] < 2 || count["introspect "] == 0 {
 		t.Errorf("no refresh or no introspection: %v", count)
 	}
 	if count["login "] != 2 || count["register "] != 1 {
@@ -273,7 +274,7 @@ func TestDenyEndsClearly(t *testing.T) {
 	for _, client := range []clients.Client{python(t), inspector(t)} {
 		t.Run(client.Name(), func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
 			refuser := user(sellerOne)
 			refuser.Deny = true
@@ -293,7 +294,7 @@ func TestDenyEndsClearly(t *testing.T) {
 func TestWrongPasswordShowsTheLoginAgain(t *testing.T) {
 	t.Parallel()
 	g := sharedGateway(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	stranger := user(sellerOne)
 	stranger.Password = "wrong"
@@ -320,7 +321,7 @@ func TestBearerChecks(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, filepath.Join(root(t), "deploy", "test-bearer-auth.sh"))
 			cmd.Env = append([]string{"PATH=/usr/local/bin:/usr/bin:/bin", "SERVER_URL=" + g.URL, "STREAM_TIME=1"}, c.env...)
@@ -332,7 +333,7 @@ func TestBearerChecks(t *testing.T) {
 	}
 	t.Run("a token that is not valid fails them", func(t *testing.T) {
 		t.Parallel()
-		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, filepath.Join(root(t), "deploy", "test-bearer-auth.sh"))
 		cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "SERVER_URL=" + g.URL, "STREAM_TIME=1", "TOKEN=none"}

@@ -152,7 +152,7 @@ func TestOneTraceShowsACallFromTheEdgeToTheAPI(t *testing.T) {
 	// Each with its parent.
 	expect := func(want map[string]string) {
 		t.Helper()
-		eventually(t, 30*time.Second, func() string {
+		eventually(t, 60*time.Second, func() string {
 			got := c.trace("neonpanel-mcp-backend", tool)
 			for name, parent := range want {
 				s, found := got[name]

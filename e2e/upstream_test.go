@@ -126,7 +126,7 @@ func TestEveryUpstreamErrorIsToldInWords(t *testing.T) {
 				}
 			}
 			checkNoLeak(t, token, r.text())
-			eventually(t, 5*time.Second, func() string {
+			eventually(t, 60*time.Second, func() string {
 				if n := g.attempts(t, c.path) - before; n != c.attempts {
 					return fmt.Sprintf("the API was called %d times, want %d", n, c.attempts)
 				}
@@ -215,7 +215,7 @@ func TestEveryUpstreamErrorIsToldInWords(t *testing.T) {
 				t.Errorf("%s: %s", f.Kind, r.text())
 			}
 			checkNoLeak(t, token, r.text())
-			eventually(t, 5*time.Second, func() string {
+			eventually(t, 60*time.Second, func() string {
 				if n := g.attempts(t, path); n != i+1 {
 					return fmt.Sprintf("%d attempts after %d calls", n, i+1)
 				}
@@ -253,7 +253,7 @@ func TestAnOperationThatKeepsFailingRests(t *testing.T) {
 	if err := g.Sandbox.ClearFaults(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 30*time.Second, func() string {
+	eventually(t, 60*time.Second, func() string {
 		if r := g.call(t, modern, token, "list_reports", nil); r.IsError {
 			return r.text()
 		}

@@ -277,7 +277,7 @@ func TestEveryWriteIsAuditedWithoutItsArguments(t *testing.T) {
 		g.call(t, modern, token, "create_product", arguments)
 	}
 	var outcomes []string
-	eventually(t, 10*time.Second, func() string {
+	eventually(t, 60*time.Second, func() string {
 		outcomes = nil
 		data, err := os.ReadFile(g.LogFile(stack.Backend))
 		if err != nil {

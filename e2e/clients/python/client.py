@@ -72,7 +72,7 @@ class Callback:
             self.answer.set_result(dict(urllib.parse.parse_qsl(query)))
 
     async def wait(self):
-        answer = await asyncio.wait_for(self.answer, 60)
+        answer = await asyncio.wait_for(self.answer, 150)
         if "error" in answer:
             raise RuntimeError(f"the user was refused: {answer['error']}: {answer.get('error_description', '')}")
         return AuthorizationCodeResult(code=answer["code"], state=answer.get("state"), iss=answer.get("iss"))
@@ -98,12 +98,12 @@ async def main(url, mode):
         redirect_handler=open_browser,
         callback_handler=callback.wait,
     )
-    async with httpx2.AsyncClient(auth=auth, timeout=30) as http:
+    async with httpx2.AsyncClient(auth=auth, timeout=90) as http:
         if mode == "sse":
             transport, mode = sse_client(url, auth=auth), "legacy"
         else:
             transport = streamable_http_client(url, http_client=http)
-        async with Client(transport, mode=mode, read_timeout_seconds=30) as client:
+        async with Client(transport, mode=mode, read_timeout_seconds=90) as client:
             tools = await client.list_tools()
             say(
                 protocol=client.protocol_version,

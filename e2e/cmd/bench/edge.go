@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/neonpanel/mcp-gateway/e2e/internal/bench"
+	"github.com/neonpanel/mcp-gateway/e2e/internal/ports"
 	"github.com/neonpanel/mcp-gateway/e2e/internal/stack"
 )
 
@@ -144,11 +145,13 @@ type edge struct {
 }
 
 func (e *edge) start(ctx context.Context, bin, token string) error {
-	port, err := stack.FreePort()
+	claimed, err := ports.Free()
 	if err != nil {
 		return err
 	}
-	e.address = fmt.Sprintf("127.0.0.1:%d", port)
+	defer claimed.Release() // the pool below finds Envoy there
+	port := claimed.Number
+	e.address = claimed.Address()
 	bootstrap := fmt.Appendf(nil, minimalBootstrap, port, e.authz, e.backend)
 	if e.whole {
 		cmd := exec.CommandContext(ctx, filepath.Join(bin, "envoyconf"), "render")

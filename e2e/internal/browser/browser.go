@@ -49,7 +49,7 @@ func (u User) Authorize(ctx context.Context, start string) (Page, error) {
 	var allowed *formAction
 	client := &http.Client{
 		Jar:     jar,
-		Timeout: 20 * time.Second,
+		Timeout: 2 * time.Minute,
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			if len(via) > 10 {
 				return errors.New("too many redirects")

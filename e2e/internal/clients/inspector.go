@@ -6,11 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/neonpanel/mcp-gateway/e2e/internal/ports"
 )
 
 // Inspector is the command line of MCP Inspector. Each of its operations is a
@@ -102,12 +103,13 @@ func (s *inspectorSession) run(ctx context.Context, args ...string) ([]byte, err
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// Parallel sessions need a callback port each.
-	callback, err := loopbackAddress()
+	callback, err := ports.Free()
 	if err != nil {
 		return nil, err
 	}
+	defer callback.Release()
 	common := []string{s.script, "--cli", "--server-url", s.url, "--format", "json",
-		"--callback-url", "http://" + callback + "/oauth/callback"}
+		"--callback-url", "http://" + callback.Address() + "/oauth/callback"}
 	switch s.era {
 	case Modern:
 		common = append(common, "--transport", "http", "--protocol-era", "modern")
@@ -162,13 +164,4 @@ func (s *inspectorSession) run(ctx context.Context, args ...string) ([]byte, err
 		return nil, fmt.Errorf("Inspector: %w\n%s", err, messages.String())
 	}
 	return stdout.Bytes(), nil
-}
-
-func loopbackAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Installer puts pinned clients into a cache directory. What is there is used
@@ -116,13 +117,36 @@ func (i Installer) install(ctx context.Context, name, variant string, pins []str
 	if i.Progress != nil {
 		i.Progress("installing the %s client into %s", name, dir)
 	}
+	for attempt := 1; ; attempt++ {
+		err := i.try(name, dir, command)
+		if err == nil || attempt == attempts || ctx.Err() != nil {
+			return dir, err
+		}
+		if i.Progress != nil {
+			i.Progress("%v\ntrying again in %s", err, pause)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return "", err
+		}
+	}
+}
+
+// A registry may be out of reach, or break off, for a moment.
+const (
+	attempts = 4
+	pause    = 10 * time.Second
+)
+
+func (i Installer) try(name, dir string, command func(dir string) *exec.Cmd) error {
 	fresh, err := os.MkdirTemp(i.Cache, name+"-new-")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.RemoveAll(fresh)
 	if out, err := command(fresh).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("installing the %s client: %w\n%s", name, err, out)
+		return fmt.Errorf("installing the %s client: %w\n%s", name, err, out)
 	}
-	return dir, os.Rename(fresh, dir)
+	return os.Rename(fresh, dir)
 }

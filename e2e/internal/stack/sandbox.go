@@ -23,7 +23,7 @@ func NewSandbox(path string) *Sandbox { return &Sandbox{socket: path, client: un
 // unixClient speaks HTTP over the socket, whatever host a URL names.
 func unixClient(socket string) *http.Client {
 	return &http.Client{
-		Timeout: 10 * time.Second,
+		Timeout: time.Minute,
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				var d net.Dialer

@@ -9,17 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/neonpanel/mcp-gateway/e2e/internal/ports"
 )
 
 // The parts, in the order in which they start; they stop in the reverse order,
@@ -80,6 +79,7 @@ type Stack struct {
 	opts    Options
 	logs    string
 	secret  string // of the client that may introspect tokens (RFC 7662 §2.1)
+	ports   []*ports.Port
 	spawner *spawner
 	janitor *janitor
 
@@ -118,32 +118,25 @@ func start(ctx context.Context, opts Options) (_ *Stack, err error) {
 		return nil, err
 	}
 	anyPort := opts.Port == 0
-	if anyPort {
-		if opts.Port, err = FreePort(); err != nil {
-			return nil, err
-		}
-	} else if err := checkPort(opts.Port); err != nil {
-		return nil, err
-	}
-	sandboxPort := opts.SandboxPort
-	if sandboxPort == 0 || sandboxPort == opts.Port || checkPort(sandboxPort) != nil {
-		if sandboxPort, err = FreePort(); err != nil {
-			return nil, err
-		}
-	}
-
-	dir, err := runtimeDir()
+	edgePort, sandboxPort, err := claimPorts(opts)
 	if err != nil {
 		return nil, err
 	}
+	dir, err := runtimeDir()
+	if err != nil {
+		edgePort.Release()
+		sandboxPort.Release()
+		return nil, err
+	}
 	s := &Stack{
-		URL:       "http://127.0.0.1:" + strconv.Itoa(opts.Port),
-		Issuer:    "http://127.0.0.1:" + strconv.Itoa(sandboxPort),
+		URL:       "http://" + edgePort.Address(),
+		Issuer:    "http://" + sandboxPort.Address(),
 		Sandbox:   NewSandbox(filepath.Join(dir, SandboxPart, "control.sock")),
 		Dir:       dir,
 		opts:      opts,
 		logs:      opts.Logs,
 		secret:    cryptorand.Text(),
+		ports:     []*ports.Port{edgePort, sandboxPort},
 		spawner:   newSpawner(),
 		processes: map[string]*process{},
 		dead:      make(chan error, 1),
@@ -234,30 +227,29 @@ func findBinaries(bin string) error {
 	return nil
 }
 
-// checkPort fails when something listens on the port already. Envoy would not
-// notice: it listens with SO_REUSEPORT, so a second one of the same user would
-// silently take half of the connections.
-func checkPort(port int) error {
-	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+// claimPorts claims the ports of the edge and of the sandbox for as long as the
+// stack lives. Envoy itself would not notice another one on its port: it listens
+// with SO_REUSEPORT, so that a second one of the same user would silently take
+// half of the connections.
+func claimPorts(opts Options) (edge, sandbox *ports.Port, err error) {
+	if opts.Port == 0 {
+		edge, err = ports.Free()
+	} else {
+		edge, err = ports.Claim(opts.Port)
+	}
 	if err != nil {
-		if errors.Is(err, os.ErrPermission) {
-			return fmt.Errorf("port %d needs root: choose one above 1023 with PORT=", port)
-		}
-		return fmt.Errorf("port %d is in use: stop what listens there (an earlier make run may still be there), or choose another with PORT=", port)
+		return nil, nil, err
 	}
-	return l.Close()
-}
-
-// FreePort picks a port below the range from which the kernel takes the local
-// ports of outgoing connections, so that none of them takes it meanwhile.
-func FreePort() (int, error) {
-	for range 200 {
-		port := 11000 + rand.IntN(20000)
-		if checkPort(port) == nil {
-			return port, nil
+	if opts.SandboxPort != 0 {
+		if sandbox, err = ports.Claim(opts.SandboxPort); err == nil {
+			return edge, sandbox, nil
 		}
 	}
-	return 0, errors.New("no free port between 11000 and 31000 on 127.0.0.1")
+	if sandbox, err = ports.Free(); err != nil {
+		edge.Release()
+		return nil, nil, err
+	}
+	return edge, sandbox, nil
 }
 
 // runtimeDir makes a private directory whose sockets' paths are short enough.
@@ -395,10 +387,11 @@ func (s *Stack) StartPart(part string) error {
 	return nil
 }
 
-// StopPart asks a part to end and waits until it has.
+// StopPart asks a part to end and waits until it has. It gets more time than
+// its own for what is under way.
 func (s *Stack) StopPart(part string) {
 	if p := s.process(part); p != nil {
-		p.stop(5 * time.Second)
+		p.stop(30 * time.Second)
 	}
 }
 
@@ -505,6 +498,9 @@ func (s *Stack) Stop() error {
 	s.spawner.close()
 	if s.janitor != nil {
 		s.janitor.finish()
+	}
+	for _, p := range s.ports {
+		p.Release()
 	}
 	// The janitor may have been killed: nothing here depends on it.
 	return remove(s.leftovers())

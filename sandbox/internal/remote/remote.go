@@ -14,7 +14,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/listen"
 )
 
-const timeout = 5 * time.Second
+const timeout = 60 * time.Second
 
 // at is where the running sandbox is controlled.
 type at struct {
