@@ -24,6 +24,7 @@ type span struct {
 	Service string
 	TraceID, SpanID, ParentSpanID,
 	Name string
+	Links []struct{ TraceID, SpanID string }
 }
 
 // collector takes spans over OTLP/HTTP: from Envoy in protobuf, from the others
@@ -80,7 +81,7 @@ func fromProtobuf(body []byte) (spans []span, err error) {
 		}
 		for _, s := range r.GetScopeSpans() {
 			for _, one := range s.GetSpans() {
-				spans = append(spans, span{service, hex.EncodeToString(one.GetTraceId()), hex.EncodeToString(one.GetSpanId()), hex.EncodeToString(one.GetParentSpanId()), one.GetName()})
+				spans = append(spans, span{service, hex.EncodeToString(one.GetTraceId()), hex.EncodeToString(one.GetSpanId()), hex.EncodeToString(one.GetParentSpanId()), one.GetName(), nil})
 			}
 		}
 	}
@@ -168,6 +169,9 @@ func TestOneTraceShowsACallFromTheEdgeToTheAPI(t *testing.T) {
 	}
 	const forced = "0af7651916cd43dd8448eb211c80319c"
 	body, headers := message(modern, "tools/call", "list_companies", map[string]any{"name": "list_companies", "arguments": map[string]any{}})
+	// What a client says of its own trace in a call is linked, and not followed.
+	const client, place = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+	body = strings.Replace(body, `"_meta":{`, `"_meta":{"traceparent":"00-`+client+"-"+place+`-00",`, 1)
 	if r := g.send(t, http.MethodPost, "/mcp?secret=hunter2", body, append(headers, append(bearer(token), "Traceparent", "00-"+forced+"-b7ad6b7169203331-01")...)...); r.Status != http.StatusOK {
 		t.Fatalf("%d %s", r.Status, r.Body)
 	}
@@ -181,6 +185,10 @@ func TestOneTraceShowsACallFromTheEdgeToTheAPI(t *testing.T) {
 		backend + tool:                      backend + "POST /mcp",
 		backend + "NeonPanel listCompanies": backend + tool,
 	})
+
+	if call := c.trace("neonpanel-mcp-backend", tool)[backend+tool]; len(call.Links) != 1 || call.Links[0].TraceID != client || call.Links[0].SpanID != place || call.TraceID == client {
+		t.Errorf("the client's trace: %+v", call)
+	}
 
 	// A call over the older transport belongs to the POST that made it, not to the
 	// stream that carries the answer.

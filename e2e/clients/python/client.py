@@ -1,6 +1,8 @@
 """An MCP client that knows a URL and nothing else.
 
-usage: client.py URL {auto|legacy|sse}
+usage: client.py URL {auto|legacy|sse} [HEADERS]
+
+HEADERS is a JSON object of headers that its user has set.
 
 It reads calls from standard input, one JSON object {"tool": …, "arguments": …}
 a line, after it has written one line with what it has found. When it needs its
@@ -78,7 +80,8 @@ class Callback:
         return AuthorizationCodeResult(code=answer["code"], state=answer.get("state"), iss=answer.get("iss"))
 
 
-async def main(url, mode):
+async def main(url, mode, headers="{}"):
+    headers = json.loads(headers)
     callback = Callback()
     redirect_uri = await callback.listen()
 
@@ -98,9 +101,9 @@ async def main(url, mode):
         redirect_handler=open_browser,
         callback_handler=callback.wait,
     )
-    async with httpx2.AsyncClient(auth=auth, timeout=90) as http:
+    async with httpx2.AsyncClient(auth=auth, headers=headers, timeout=90) as http:
         if mode == "sse":
-            transport, mode = sse_client(url, auth=auth), "legacy"
+            transport, mode = sse_client(url, headers=headers, auth=auth), "legacy"
         else:
             transport = streamable_http_client(url, http_client=http)
         async with Client(transport, mode=mode, read_timeout_seconds=90) as client:

@@ -16,6 +16,15 @@ import (
 // Python is the official Python SDK.
 type Python struct {
 	executable, lib, script string
+	// headers are what its user has set.
+	headers map[string]string
+}
+
+// With returns a client whose user has set these headers.
+func (p *Python) With(headers map[string]string) *Python {
+	c := *p
+	c.headers = headers
+	return &c
 }
 
 // Name implements Client.
@@ -42,12 +51,18 @@ type pythonMessage struct {
 // Open implements Client.
 func (p *Python) Open(ctx context.Context, url string, era Era, user Person) (Session, error) {
 	mode := map[Era]string{Modern: "auto", Legacy: "legacy", SSE: "sse"}[era]
-	cmd := exec.CommandContext(ctx, p.executable, p.script, url, mode)
+	headers, err := json.Marshal(p.headers)
+	if err != nil {
+		return nil, err
+	}
+	if p.headers == nil {
+		headers = []byte("{}")
+	}
+	cmd := exec.CommandContext(ctx, p.executable, p.script, url, mode, string(headers))
 	cmd.Env = []string{"PYTHONPATH=" + p.lib, "PYTHONNOUSERSITE=1", "LANG=C.UTF-8"}
 	contain(cmd)
 	s := &pythonSession{cmd: cmd, stderr: &bytes.Buffer{}}
 	cmd.Stderr = s.stderr
-	var err error
 	if s.in, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
