@@ -105,7 +105,12 @@ type (
 		Start        string     `json:"startTimeUnixNano"`
 		End          string     `json:"endTimeUnixNano"`
 		Attributes   []keyValue `json:"attributes,omitempty"`
+		Links        []linkJSON `json:"links,omitempty"`
 		Status       statusJSON `json:"status"`
+	}
+	linkJSON struct {
+		TraceID string `json:"traceId"`
+		SpanID  string `json:"spanId"`
 	}
 	statusJSON struct {
 		Message string `json:"message,omitempty"`
@@ -146,6 +151,9 @@ func encodeSpan(s sdktrace.ReadOnlySpan) spanJSON {
 	}
 	if parent.HasSpanID() {
 		out.ParentSpanID = idOf(parent.SpanID())
+	}
+	for _, l := range s.Links() {
+		out.Links = append(out.Links, linkJSON{hexOf(l.SpanContext.TraceID()), idOf(l.SpanContext.SpanID())})
 	}
 	switch s.Status().Code.String() {
 	case "Ok":
