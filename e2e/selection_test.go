@@ -24,7 +24,7 @@ func TestHeadersOfAClientNarrowWhatItGets(t *testing.T) {
 	}
 	t.Run("fewer tools", func(t *testing.T) {
 		t.Parallel()
-		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		narrow := client.With(map[string]string{"X-MCP-Toolsets": "companies,import", "X-MCP-Readonly": "true"})
 		session, err := narrow.Open(ctx, g.URL+"/mcp", clients.Modern, user(sellerOne))
@@ -46,7 +46,7 @@ func TestHeadersOfAClientNarrowWhatItGets(t *testing.T) {
 	})
 	t.Run("a directory", func(t *testing.T) {
 		t.Parallel()
-		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		session, err := client.With(map[string]string{"X-MCP-Dynamic": "true"}).Open(ctx, g.URL+"/mcp", clients.Modern, user(sellerOne))
 		if err != nil {
