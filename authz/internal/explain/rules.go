@@ -125,8 +125,9 @@ var fixes = map[token.Reason]string{
 	token.KeysMissing:         "The issuer's keys could not be fetched: see the trouble below, and check NEONPANEL_ISSUER, AUTHZ_JWKS_URL, UPSTREAM_PROXY and UPSTREAM_CA_FILE.",
 	token.KeysStale:           "The issuer's keys could not be refreshed for too long.",
 	token.KeyPending:          "The kid is not known, and asking the issuer for its keys again failed: try again.",
+	token.SignaturePending:    "The key of this kid did not make the signature, and asking the issuer for its keys again failed, so that it may have been replaced since: try again.",
 	token.IntrospectionFailed: "The issuer did not answer the introspection as it should: see the note and the trouble below, and check the endpoint and the client's credentials.",
-	token.IntrospectionBusy:   "Too many introspections are under way; try again.",
+	token.IntrospectionBusy:   "Too many tokens that are not known are asked about: try again after a second.",
 	token.Interrupted:         "Try again.",
 	token.Internal:            "This is a fault of authz itself; please report it.",
 

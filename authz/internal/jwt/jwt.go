@@ -155,7 +155,7 @@ func vouched(err error, t *trail.Trail) error {
 			t.Pass(trail.Keys)
 			t.Note(trail.Signature, "the key is for another algorithm")
 			at = trail.KeyID
-		case token.SignatureInvalid:
+		case token.SignatureInvalid, token.SignaturePending:
 			t.Pass(trail.Keys, trail.KeyID)
 			at = trail.Signature
 		}

@@ -311,7 +311,7 @@ func (s *Set) Verify(ctx context.Context, t jws.Token, issuedAt time.Time) (Thum
 
 // final reports whether a refusal stands without another fetch: the set in force
 // was asked for after the token was issued, or within the cool-down, which is
-// then the cause.
+// then the cause, and no fetch failed since.
 func (s *Set) final(reason token.Reason, issuedAt time.Time) (bool, error) {
 	switch reason {
 	case token.KeyUnknown, token.SignatureInvalid, token.AlgorithmRefused:
@@ -324,15 +324,18 @@ func (s *Set) final(reason token.Reason, issuedAt time.Time) (bool, error) {
 	if !issuedAt.IsZero() && asked.Sub(issuedAt) >= time.Second {
 		return true, nil
 	}
-	return time.Since(asked) < s.config.Cooldown, ErrCooldown
+	return s.Fault() == nil && time.Since(asked) < s.config.Cooldown, ErrCooldown
 }
 
-// pending is the reason given while a fetch that could tell has not succeeded:
-// it is not known yet that the key is unknown. A signature that a key of its kid
-// refuses is refused by what is known.
+// pending is the reason given while a fetch that could tell has not succeeded: it
+// is not known yet that the key is unknown, nor that the key of this kid is still
+// the one that is held.
 func pending(reason token.Reason) token.Reason {
-	if reason == token.KeyUnknown {
+	switch reason {
+	case token.KeyUnknown:
 		return token.KeyPending
+	case token.SignatureInvalid, token.AlgorithmRefused:
+		return token.SignaturePending
 	}
 	return reason
 }

@@ -465,23 +465,67 @@ func TestKeyReplacedUnderTheSameKid(t *testing.T) {
 	})
 }
 
-// A bad signature is refused by what is known when nothing newer can be had.
-func TestBadSignatureInAnOutageIsRefused(t *testing.T) {
-	for name, outage := range map[string]func(context.Context) ([]byte, error){"status 503": fail, "hang": hang} {
+// While newer keys cannot be had it is not known whether the key behind a kid was
+// replaced: a token that is newer than the keys is neither accepted nor refused. One
+// that is older was signed while they were in force, and so is refused.
+func TestBadSignatureInAnOutage(t *testing.T) {
+	for name, outage := range map[string]func(context.Context) ([]byte, error){"status 503": fail, "hang": hang, "empty set": serve(`{"keys":[]}`)} {
 		t.Run(name, func(t *testing.T) {
 			run(t, serveKeys(one), func(t *testing.T, s *keys.Set, from *source) {
+				fetched := time.Now()
+				// In a signature, and in a key of another type.
+				replaced := []*issuertest.Signer{issuertest.NewSigner("EdDSA", "one", 9), issuertest.NewSigner("RS256", "one", 9)}
 				time.Sleep(time.Minute)
 				from.set(outage)
-				for range 3 {
-					reason, took := verify(t, s, issuertest.NewSigner("EdDSA", "one", 9))
-					expect(t, "forged", reason, token.SignatureInvalid)
-					if took > wait {
-						t.Errorf("took %v", took)
+				before, began := from.count(), time.Now()
+				for range 200 {
+					for _, signer := range replaced {
+						reason, took := verify(t, s, signer)
+						expect(t, "newer than the keys", reason, token.SignaturePending)
+						if took > wait {
+							t.Errorf("took %v", took)
+						}
+						reason, took = verifyIssued(t, s, signer, fetched.Add(-time.Minute))
+						if reason != token.SignatureInvalid && reason != token.AlgorithmRefused || took != 0 {
+							t.Errorf("older than the keys: %s after %v", reason, took)
+						}
 					}
+					reason, took := verify(t, s, one)
+					expect(t, "good", reason, "")
+					if took != 0 {
+						t.Errorf("a good token took %v", took)
+					}
+					time.Sleep(100 * time.Millisecond)
 				}
+				// In the background keys are asked for as well, see Run.
+				if n, most := from.count()-before, 2+2*int(time.Since(began)/cooldown); n > most {
+					t.Errorf("%d fetches in %s, want at most %d", n, time.Since(began), most)
+				}
+				from.set(serveKeys(replaced[0]))
+				time.Sleep(cooldown)
+				reason, _ := verify(t, s, replaced[0])
+				expect(t, "after the outage", reason, "")
+				reason, _ = verify(t, s, one)
+				expect(t, "the old key after the outage", reason, token.SignatureInvalid)
 			})
 		})
 	}
+}
+
+// A set that is fresh decides, until a fetch after it fails.
+func TestCooldownDecidesOnlyWhileTheIssuerAnswers(t *testing.T) {
+	run(t, serveKeys(one), func(t *testing.T, s *keys.Set, from *source) {
+		forged := issuertest.NewSigner("EdDSA", "one", 9)
+		reason, _ := verify(t, s, forged)
+		expect(t, "right after a good fetch", reason, token.SignatureInvalid)
+		from.set(fail)
+		s.Refresh()
+		synctest.Wait()
+		reason, _ = verify(t, s, forged)
+		expect(t, "right after a failed fetch", reason, token.SignaturePending)
+		reason, _ = verify(t, s, two)
+		expect(t, "right after a failed fetch, another kid", reason, token.KeyPending)
+	})
 }
 
 func TestDuplicateKidsAndKeysWithoutKid(t *testing.T) {

@@ -102,18 +102,20 @@ func TestEveryAlgorithm(t *testing.T) {
 	serveKeys(issuer, signers...)
 	g := start(t, issuer.Issuer, func(s *config.Settings) { s.Algorithms = strings.Join(algorithms, ",") })
 	g.await(t)
+	// Older than the keys, so that none of the bad ones waits for newer keys.
+	old := claims(issuer.Issuer, map[string]any{"iat": 1})
 	for i, signer := range signers {
-		raw := signer.Sign(claims(issuer.Issuer, nil))
+		raw := signer.Sign(old)
 		if v := g.bearer(t, raw); v.status != 0 || v.headers["x-neonpanel-subject"] != "46" {
 			t.Errorf("%s: %+v", signer.Algorithm, v)
 		}
 		at := strings.LastIndexByte(raw, '.') + 1
 		zeros := raw[:at] + strings.Repeat("A", len(raw)-at)
 		// Under this kid, by another key of the same algorithm.
-		forged := issuertest.NewSigner(signer.Algorithm, signer.Algorithm, i+100).Sign(claims(issuer.Issuer, nil))
+		forged := issuertest.NewSigner(signer.Algorithm, signer.Algorithm, i+100).Sign(old)
 		// Under another's kid, whose key is for another algorithm.
 		other := algorithms[(i+6)%len(algorithms)]
-		crossed := (&issuertest.Signer{Algorithm: signer.Algorithm, KeyID: other, Private: signer.Private}).Sign(claims(issuer.Issuer, nil))
+		crossed := (&issuertest.Signer{Algorithm: signer.Algorithm, KeyID: other, Private: signer.Private}).Sign(old)
 		for how, c := range map[string]struct{ raw, reason string }{
 			"a signature of zeros":      {zeros, "signature_invalid"},
 			"another key":               {forged, "signature_invalid"},
@@ -140,6 +142,8 @@ func TestVerdicts(t *testing.T) {
 	now := time.Now()
 	sign := func(changes map[string]any) string {
 		c := claims(issuer.Issuer, changes)
+		// Older than the keys, so that none of the bad ones waits for newer keys.
+		c["iat"] = 1
 		maps.DeleteFunc(c, func(_ string, v any) bool { return v == nil })
 		return signer.Sign(c)
 	}
@@ -169,9 +173,9 @@ func TestVerdicts(t *testing.T) {
 		"wrong aud":                     {sign(map[string]any{"aud": "https://other.example"}), 401, "audience_mismatch"},
 		"unknown crit":                  {headed(map[string]any{"crit": []string{"x"}, "x": 1}), 401, "header_refused"},
 		"alg none":                      {issuertest.Base64(`{"alg":"none"}`) + good[strings.IndexByte(good, '.'):strings.LastIndexByte(good, '.')+1], 401, "algorithm_refused"},
-		"PS256 with the RS256 key":      {(&issuertest.Signer{Algorithm: "PS256", KeyID: "one", Private: signer.Private}).Sign(claims(issuer.Issuer, nil)), 401, "algorithm_refused"},
+		"PS256 with the RS256 key":      {(&issuertest.Signer{Algorithm: "PS256", KeyID: "one", Private: signer.Private}).Sign(claims(issuer.Issuer, map[string]any{"iat": 1})), 401, "algorithm_refused"},
 		"tampered":                      {good[:middle] + "A" + good[middle+1:], 401, ""},
-		"wrong key":                     {issuertest.NewSigner("RS256", "one", 2).Sign(claims(issuer.Issuer, nil)), 401, "signature_invalid"},
+		"wrong key":                     {issuertest.NewSigner("RS256", "one", 2).Sign(claims(issuer.Issuer, map[string]any{"iat": 1})), 401, "signature_invalid"},
 		"unknown kid":                   {issuertest.NewSigner("RS256", "elsewhere", 2).Sign(claims(issuer.Issuer, map[string]any{"iat": 1})), 401, "key_unknown"},
 		"opaque, without introspection": {"opaque-token", 401, "token_opaque"},
 		"80 kB":                         {sign(map[string]any{"x": strings.Repeat("x", 60_000)}), 400, "token_oversize"},

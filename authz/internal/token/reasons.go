@@ -45,6 +45,7 @@ const (
 	KeysMissing         Reason = "keys_missing"
 	KeysStale           Reason = "keys_stale"
 	KeyPending          Reason = "key_pending"
+	SignaturePending    Reason = "signature_pending"
 	IntrospectionFailed Reason = "introspection_failed"
 	IntrospectionBusy   Reason = "introspection_busy"
 	Interrupted         Reason = "interrupted"
@@ -108,6 +109,7 @@ var closed = map[Reason]entry{
 	KeysMissing:         {Unavailable, describeUnavailable, 5 * time.Second},
 	KeysStale:           {Unavailable, describeUnavailable, 30 * time.Second},
 	KeyPending:          {Unavailable, describeUnavailable, 5 * time.Second},
+	SignaturePending:    {Unavailable, describeUnavailable, 5 * time.Second},
 	IntrospectionFailed: {Unavailable, describeUnavailable, 5 * time.Second},
 	IntrospectionBusy:   {Unavailable, describeUnavailable, 1 * time.Second},
 	Interrupted:         {Unavailable, describeUnavailable, 1 * time.Second},

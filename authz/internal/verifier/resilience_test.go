@@ -241,6 +241,43 @@ func TestKeyReplacedUnderTheSameKidServesItsFirstToken(t *testing.T) {
 	})
 }
 
+// The same while the keys cannot be fetched: nobody is sent to sign in again, and
+// what a forger sends costs one signature and no call.
+func TestKeyReplacedUnderTheSameKidInAnOutage(t *testing.T) {
+	counted := new(counter)
+	inBubble(t, func(o *verifier.Options) { o.Observer = counted }, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		replaced := issuertest.NewSigner("RS256", "one", 2)
+		time.Sleep(time.Minute)
+		server.Serve(issuertest.PathJWKS, issuertest.Status(503))
+		raw := replaced.Sign(claims(server.Issuer, nil))
+		before := server.Calls(issuertest.PathJWKS)
+		for i := range 100 {
+			_, err := v.Verify(t.Context(), raw)
+			if reason(t, err) != token.SignaturePending || err.(*token.Error).Kind != token.Unavailable || err.(*token.Error).RetryAfter == 0 {
+				t.Fatalf("%d: %+v", i, err)
+			}
+		}
+		if n := server.Calls(issuertest.PathJWKS) - before; n != 1 {
+			t.Errorf("%d fetches for one token", n)
+		}
+		if n := counted.verdicts["jwt "+token.SignaturePending]; n != 1 {
+			t.Errorf("its signature was judged %d times", n)
+		}
+		// It serves as soon as the keys do, whatever was remembered.
+		server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(replaced)))
+		time.Sleep(10*time.Second + time.Millisecond)
+		other := replaced.Sign(claims(server.Issuer, map[string]any{"jti": "other"}))
+		for _, raw := range []string{other, raw} {
+			if _, err := v.Verify(t.Context(), raw); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := v.Verify(t.Context(), signer.Sign(claims(server.Issuer, nil))); reason(t, err) != token.SignatureInvalid {
+			t.Error("the old key:", err)
+		}
+	})
+}
+
 // What a refetch could heal is not remembered beyond it.
 func TestFreshlyRotatedKeyHealsARememberedRefusal(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {

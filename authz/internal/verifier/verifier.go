@@ -352,8 +352,13 @@ func (v *Verifier) dispatch(ctx context.Context, key verdict.Key, raw string, t 
 
 // remembered reports whether a refusal is worth remembering: it cost a
 // signature or a call, and asking again at once would bring the same. An unknown
-// key costs neither, and what the cool-down decided ends with the cool-down.
+// key costs neither, and what the cool-down decided ends with the cool-down. A
+// signature that newer keys might verify is remembered for these keys alone, as
+// every refusal is: it costs no more while they cannot be had than a bad one.
 func remembered(err *token.Error, from Source) bool {
+	if err.Reason == token.SignaturePending {
+		return true
+	}
 	if err.Kind != token.Invalid || errors.Is(err, keys.ErrCooldown) {
 		return false
 	}
