@@ -27,7 +27,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
 )
 
-// Interval is how often the file is looked at.
+// Interval is how often the file is looked at, even if nothing tells of a change.
 const Interval = time.Second
 
 // coarse is how far apart two changes may be that leave the same time on a
@@ -93,18 +93,26 @@ func Open(path string, read func(error)) (*List, error) {
 	return l, nil
 }
 
-// Run re-reads the file when it changes, until ctx is done. A broken file
-// leaves the last good rules in force and is reported once.
-func (l *List) Run(ctx context.Context) error {
+// Run re-reads the file when it changes, until ctx is done: when the channel tells
+// of a change, see Watch, and in any case after an Interval. A nil channel tells of
+// none. A broken file leaves the last good rules in force and is reported once.
+func (l *List) Run(ctx context.Context, changes <-chan struct{}) error {
+	// It may have changed before anybody watched it.
+	l.check()
 	ticker := time.NewTicker(Interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case _, open := <-changes:
+			if !open {
+				changes = nil
+				continue
+			}
 		case <-ticker.C:
-			l.check()
 		}
+		l.check()
 	}
 }
 

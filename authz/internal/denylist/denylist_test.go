@@ -107,7 +107,8 @@ func TestChangesThatLeaveLengthAndTimeAreSeen(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- list.Run(ctx) }()
+		go func() { ended <- list.Run(ctx, nil) }()
+		synctest.Wait()
 		write("46")
 		time.Sleep(1100 * time.Millisecond)
 		synctest.Wait()
@@ -147,7 +148,7 @@ func TestAFileThatComesAndGoes(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- list.Run(ctx) }()
+		go func() { ended <- list.Run(ctx, nil) }()
 		for i, step := range []struct {
 			do        func()
 			denied    bool

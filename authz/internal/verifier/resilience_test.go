@@ -359,58 +359,87 @@ func TestDenyFile(t *testing.T) {
 		}
 	}
 	write("")
-	counted := new(counter)
-	synctest.Test(t, func(t *testing.T) {
-		server := issuertest.StartInMemory(t)
-		server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signer)))
-		v := start(t, server, func(o *verifier.Options) { o.DenyFile, o.Observer = path, counted })
-		synctest.Wait()
-		raw := signer.Sign(claims(server.Issuer, nil))
-		for i, step := range []struct {
-			file   string
-			want   string
-			broken bool
-		}{
-			{"subjects: []", "", false},
-			{`subjects: ["46"]`, token.Denied, false},
-			{`subjects: [`, token.Denied, true},
-			{`subject: ["47"]`, token.Denied, true},
-			{`subjects: [46]`, token.Denied, false},
-			{`subjects: ["47"]`, "", false},
-			{`clients: ["client-1"]`, token.Denied, false},
-			{`jtis: ["token-1"]`, token.Denied, false},
-			{`{"jtis": ["token-2"]}`, "", false},
-			{`issued_before: 1999-12-31T23:59:59Z`, "", false},
-			{`issued_before: 2000-01-01T00:00:01Z`, token.Denied, false},
-			{``, "", false},
-		} {
-			write(step.file)
-			time.Sleep(1100 * time.Millisecond)
-			synctest.Wait()
-			if _, err := v.Verify(t.Context(), raw); reason(t, err) != step.want {
-				t.Errorf("step %d, %s: %v, want %q", i, step.file, err, step.want)
-			}
-			if v.Stats().DenyFileBroken != step.broken {
-				t.Errorf("step %d: broken is %v", i, !step.broken)
-			}
+	counted := &readings{counter: new(counter), news: make(chan struct{}, 100), read: make(chan struct{}, 100)}
+	server := issuertest.Start(t)
+	server.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signer)))
+	v := start(t, server, func(o *verifier.Options) { o.DenyFile, o.Observer = path, counted })
+	await := func(news chan struct{}) {
+		t.Helper()
+		select {
+		case <-news:
+		case <-time.After(30 * time.Second):
+			t.Fatal("in vain")
 		}
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
+	}
+	for v.Ready() != nil {
+		await(counted.news)
+	}
+	// Long before the file's dates, and for long.
+	raw := signer.Sign(claims(server.Issuer, map[string]any{"iat": 946684800}))
+	for i, step := range []struct {
+		file   string
+		want   string
+		broken bool
+	}{
+		{"subjects: []", "", false},
+		{`subjects: ["46"]`, token.Denied, false},
+		{`subjects: [`, token.Denied, true},
+		{`subject: ["47"]`, token.Denied, true},
+		{`subjects: [46]`, token.Denied, false},
+		{`subjects: ["47"]`, "", false},
+		{`clients: ["client-1"]`, token.Denied, false},
+		{`jtis: ["token-1"]`, token.Denied, false},
+		{`{"jtis": ["token-2"]}`, "", false},
+		{`issued_before: 1999-12-31T23:59:59Z`, "", false},
+		{`issued_before: 2000-01-01T00:00:01Z`, token.Denied, false},
+		{``, "", false},
+	} {
+		write(step.file)
+		await(counted.read)
+		if _, err := v.Verify(t.Context(), raw); reason(t, err) != step.want {
+			t.Errorf("step %d, %s: %v, want %q", i, step.file, err, step.want)
 		}
-		time.Sleep(10 * time.Second)
-		if _, err := v.Verify(t.Context(), raw); err != nil {
-			t.Error("without the file, the last good one is empty:", err)
+		if v.Stats().DenyFileBroken != step.broken {
+			t.Errorf("step %d: broken is %v", i, !step.broken)
 		}
-		if !v.Stats().DenyFileBroken {
-			t.Error("a missing file is not reported")
-		}
-	})
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	await(counted.read)
+	if _, err := v.Verify(t.Context(), raw); err != nil {
+		t.Error("without the file, the last good one is empty:", err)
+	}
+	if !v.Stats().DenyFileBroken {
+		t.Error("a missing file is not reported")
+	}
+	counted.mu.Lock()
+	defer counted.mu.Unlock()
 	if counted.denyRead != 13 || counted.denyBad != 3 {
 		t.Errorf("%d readings, %d bad", counted.denyRead, counted.denyBad)
 	}
 	if counted.verdicts["cache "] == 0 {
 		t.Error("no verdict came from the cache")
 	}
+}
+
+// readings is a counter that tells of what it counts.
+type readings struct {
+	*counter
+	news, read chan struct{}
+}
+
+func (r *readings) Called(what verifier.Call, failed bool, took time.Duration) {
+	r.counter.Called(what, failed, took)
+	select {
+	case r.news <- struct{}{}:
+	default:
+	}
+}
+
+func (r *readings) DenyFileRead(failed bool) {
+	r.counter.DenyFileRead(failed)
+	r.read <- struct{}{}
 }
 
 func TestAllFaultsAreReportedAtOnce(t *testing.T) {

@@ -163,7 +163,13 @@ func (v *Verifier) Run(ctx context.Context) error {
 		})
 	}
 	if v.deny != nil {
-		group.Go(func() error { return v.deny.Run(ctx) })
+		group.Go(func() error {
+			changes, err := denylist.Watch(ctx, v.options.DenyFile)
+			if err != nil {
+				v.log.Warn("changes of the deny file cannot be watched; it is looked at from time to time", "every", denylist.Interval, "error", err)
+			}
+			return v.deny.Run(ctx, changes)
+		})
 	}
 	return group.Wait()
 }

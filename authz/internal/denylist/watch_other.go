@@ -1,0 +1,13 @@
+//go:build !linux
+
+package denylist
+
+import (
+	"context"
+	"errors"
+)
+
+// Watch tells when a file changes; here nothing does.
+func Watch(context.Context, string) (<-chan struct{}, error) {
+	return nil, errors.New("changes of files are watched on Linux only")
+}
