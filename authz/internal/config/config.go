@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/clientauth"
 	"github.com/neonpanel/mcp-gateway/authz/internal/denylist"
+	"github.com/neonpanel/mcp-gateway/authz/internal/jwt"
 	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
 	"github.com/neonpanel/mcp-gateway/authz/internal/mtls"
 	"github.com/neonpanel/mcp-gateway/authz/internal/resource"
@@ -26,8 +28,9 @@ type Config struct {
 	PublicURL string
 	Issuer    string
 	JWKSURL   string
-	// Proxy and CAFile are empty without one.
-	Proxy  string
+	// Proxy is nil without one. Of a file it is what the file holds now.
+	Proxy func() (*url.URL, error)
+	// CAFile is empty without one.
 	CAFile string
 
 	Listen, DiscoveryListen listen.Address
@@ -38,7 +41,7 @@ type Config struct {
 	TokenMode  string
 	Algorithms []string
 	Audiences  []string
-	// AnyAudience: only values that are URLs have to be in Audiences.
+	// AnyAudience: only values that are URIs have to be in Audiences.
 	AnyAudience        bool
 	ClientIDs          []string
 	ReportAudience     bool
@@ -112,7 +115,7 @@ func (s Settings) Validate() (Config, error) {
 		PublicURL: j.origin("PUBLIC_URL", s.PublicURL),
 		Issuer:    j.endpoint("NEONPANEL_ISSUER", s.NeonpanelIssuer, false),
 		JWKSURL:   j.endpoint("AUTHZ_JWKS_URL", s.JWKSURL, true),
-		Proxy:     j.proxy("UPSTREAM_PROXY", s.UpstreamProxy),
+		Proxy:     j.proxy("UPSTREAM_PROXY", s.UpstreamProxy, s.UpstreamProxyFile),
 		CAFile:    j.certificates("UPSTREAM_CA_FILE", s.UpstreamCAFile),
 
 		Listen:          j.address("AUTHZ_LISTEN", s.Listen),
@@ -164,7 +167,7 @@ func (s Settings) Validate() (Config, error) {
 		LogLevel: j.level("AUTHZ_LOG_LEVEL", s.LogLevel),
 		Drain:    j.duration("AUTHZ_DRAIN", s.Drain, 0, 10*time.Minute),
 	}
-	c.Audiences, c.AnyAudience = j.audiences(s.Audiences, c.PublicURL)
+	c.Audiences, c.AnyAudience = j.audiences("AUTHZ_AUDIENCES", s.Audiences, c.PublicURL)
 	j.together(s, c)
 	if len(j.faults) > 0 {
 		return Config{}, j.faults
@@ -176,7 +179,7 @@ func (s Settings) Validate() (Config, error) {
 func (c Config) Warnings() []string {
 	var w []string
 	if c.AnyAudience {
-		w = append(w, "AUTHZ_AUDIENCES=any: a token that the issuer made for another service is accepted here, unless its aud is a URL")
+		w = append(w, "AUTHZ_AUDIENCES=any: a token that the issuer made for another service is accepted here, unless its aud is a URI")
 	}
 	if c.AllowMissingIssuer {
 		w = append(w, "AUTHZ_ALLOW_MISSING_ISSUER=true: a token without iss is accepted when one of the issuer's keys signed it")
@@ -400,10 +403,18 @@ func (j *judge) algorithms(setting, given string) []string {
 	return algorithms
 }
 
-func (j *judge) audiences(given, publicURL string) (accepted []string, any bool) {
+// audiences takes names of resources and, where an issuer uses others, any names.
+func (j *judge) audiences(setting, given, publicURL string) (accepted []string, any bool) {
 	accepted = list(given)
 	if i := slices.Index(accepted, "any"); i >= 0 {
 		accepted, any = slices.Delete(accepted, i, i+1), true
+	}
+	for _, a := range accepted {
+		// RFC 8707 §2: an absolute URI without a fragment. One that is not is a slip of
+		// the pen, and no token would ever match it.
+		if u, err := url.Parse(a); jwt.NamesResource(a) && (err != nil || !u.IsAbs() || u.Host == "" && u.Opaque == "" && u.Path == "" || strings.Contains(a, "#")) {
+			j.fault(setting, redact(a), "absolute URIs without a fragment (RFC 8707 §2), other names as they stand in aud, or any")
+		}
 	}
 	if len(accepted) == 0 && publicURL != "" {
 		for _, r := range resource.All {

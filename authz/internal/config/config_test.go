@@ -58,6 +58,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		NeonpanelIssuer:               "http://my.example.com",
 		JWKSURL:                       "file:///keys",
 		UpstreamProxy:                 "socks4://user:hunter2@proxy",
+		UpstreamProxyFile:             filepath.Join(dir, "absent"),
 		UpstreamCAFile:                filepath.Join(dir, "absent.pem"),
 		Listen:                        "authz:9000",
 		DiscoveryListen:               "unix:relative",
@@ -68,6 +69,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		TLSClientSANs:                 "*.internal",
 		TokenMode:                     "both",
 		Algorithms:                    "RS256,none,HS256",
+		Audiences:                     "https://api.example.com/#x",
 		AudienceMode:                  "off",
 		AllowMissingIssuer:            "maybe",
 		Leeway:                        "1h",
@@ -107,7 +109,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	for field := range reflect.TypeFor[config.Settings]().Fields() {
 		setting := field.Tag.Get("env")
 		switch setting {
-		case "AUTHZ_AUDIENCES", "AUTHZ_CLIENT_IDS":
+		case "AUTHZ_CLIENT_IDS":
 			continue // Any value is one.
 		}
 		if !strings.Contains(text, "\n  "+setting+": ") {
@@ -146,6 +148,19 @@ func TestPasswordInAFaultyURLIsNotRepeated(t *testing.T) {
 	for _, given := range []string{"https://user:pw%zz77@x", "user:pw77@x", "https://user:p pw77@x"} {
 		_, err := config.Settings{PublicURL: given, NeonpanelIssuer: given, JWKSURL: given, OTLPEndpoint: given}.Validate()
 		if err == nil || strings.Contains(err.Error(), "77") || !strings.Contains(err.Error(), "xxxxx@x") {
+			t.Errorf("%q: %v", given, err)
+		}
+	}
+}
+
+func TestAudiencesAreProperURIs(t *testing.T) {
+	t.Parallel()
+	for given, ok := range map[string]bool{
+		"https://api.example.com/x": true, "urn:example:api": true, "api://6731": true, "client-9": true, "any": true, "any,https://x": true, "": true,
+		"https://x#y": false, "https://x#": false, "https://": false, "https:": false, "https://a b": false, "client,https://x:port": false, "https://%zz": false,
+	} {
+		_, err := config.Settings{PublicURL: "https://mcp.example.com", Audiences: given}.Validate()
+		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "AUTHZ_AUDIENCES: ") {
 			t.Errorf("%q: %v", given, err)
 		}
 	}
@@ -267,6 +282,51 @@ func TestSecretFileIsReadAnew(t *testing.T) {
 	write("fourth")
 	if got, err := c.Introspection.ClientSecret(); got != "fourth" || err != nil {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// A proxy's URL may hold a password, so it has a file form as well.
+func TestProxyFileIsReadAnew(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "proxy")
+	write := func(s string) {
+		if err := os.WriteFile(file, []byte(s), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := least()
+	if c, err := s.Validate(); err != nil || c.Proxy != nil {
+		t.Errorf("without one: %v", err)
+	}
+	s.UpstreamProxy = "http://proxy.internal:3128"
+	if c, err := s.Validate(); err != nil {
+		t.Error(err)
+	} else if u, err := c.Proxy(); err != nil || u.String() != s.UpstreamProxy {
+		t.Errorf("%v, %v", u, err)
+	}
+	write("http://user:hunter2@first:3128\n")
+	s.UpstreamProxyFile = file
+	if _, err := s.Validate(); err == nil || !strings.Contains(err.Error(), "UPSTREAM_PROXY: both it and UPSTREAM_PROXY_FILE are set") {
+		t.Error(err)
+	}
+	s.UpstreamProxy = ""
+	c, err := s.Validate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ file, host string }{
+		{"http://user:hunter2@first:3128", "first:3128"}, {"http://user:hunter3@second:3128\n", "second:3128"},
+		// What is no URL of a proxy leaves the last good one in force.
+		{"", "second:3128"}, {"second", "second:3128"}, {" https://third ", "third"},
+	} {
+		write(step.file)
+		if u, err := c.Proxy(); err != nil || u.Host != step.host {
+			t.Errorf("%q: %v, %v", step.file, u, err)
+		}
+	}
+	write("socks4://user:hunter2@proxy")
+	if _, err := s.Validate(); err == nil || !strings.Contains(err.Error(), "UPSTREAM_PROXY_FILE: ") || strings.Contains(err.Error(), "hunter2") {
+		t.Error(err)
 	}
 }
 

@@ -10,10 +10,11 @@ import "reflect"
 type Settings struct {
 	PublicURL string `name:"public-url" env:"PUBLIC_URL" group:"Identity" help:"The gateway's own origin as clients see it, such as https://mcp.neonpanel.com. Every URL that is published is built from it. Required."`
 
-	NeonpanelIssuer string `name:"neonpanel-issuer" env:"NEONPANEL_ISSUER" default:"https://my.neonpanel.com" group:"Identity" help:"Exact issuer (iss) of the access tokens, and where its metadata is discovered."`
-	JWKSURL         string `name:"authz-jwks-url" env:"AUTHZ_JWKS_URL" group:"Identity" help:"Where the signing keys are, when not where the issuer's metadata says."`
-	UpstreamProxy   string `name:"upstream-proxy" env:"UPSTREAM_PROXY" group:"Identity" help:"HTTP proxy on the way to the issuer. Proxy variables of the environment are ignored."`
-	UpstreamCAFile  string `name:"upstream-ca-file" env:"UPSTREAM_CA_FILE" group:"Identity" help:"PEM file of certificate authorities to trust for the issuer, besides the system's."`
+	NeonpanelIssuer   string `name:"neonpanel-issuer" env:"NEONPANEL_ISSUER" default:"https://my.neonpanel.com" group:"Identity" help:"Exact issuer (iss) of the access tokens, and where its metadata is discovered."`
+	JWKSURL           string `name:"authz-jwks-url" env:"AUTHZ_JWKS_URL" group:"Identity" help:"Where the signing keys are, when not where the issuer's metadata says."`
+	UpstreamProxy     string `name:"upstream-proxy" env:"UPSTREAM_PROXY" group:"Identity" help:"HTTP proxy on the way to the issuer. Proxy variables of the environment are ignored. Prefer the file form if it holds a password."`
+	UpstreamProxyFile string `name:"upstream-proxy-file" env:"UPSTREAM_PROXY_FILE" group:"Identity" help:"File that holds the proxy's URL, for one with a password in it; re-read when it changes."`
+	UpstreamCAFile    string `name:"upstream-ca-file" env:"UPSTREAM_CA_FILE" group:"Identity" help:"PEM file of certificate authorities to trust for the issuer, besides the system's."`
 
 	Listen          string `name:"authz-listen" env:"AUTHZ_LISTEN" default:"unix:/run/neonpanel/authz/authz.sock" group:"Listeners" help:"Where Envoy asks (gRPC ext_authz): unix:/path, a loopback host:port, or with TLS any host:port."`
 	DiscoveryListen string `name:"authz-discovery-listen" env:"AUTHZ_DISCOVERY_LISTEN" default:"unix:/run/neonpanel/authz/discovery.sock" group:"Listeners" help:"Where the OAuth discovery documents are served."`
@@ -25,7 +26,7 @@ type Settings struct {
 
 	TokenMode          string `name:"authz-token-mode" env:"AUTHZ_TOKEN_MODE" default:"auto" group:"Tokens" help:"auto, jwt or opaque."`
 	Algorithms         string `name:"authz-algorithms" env:"AUTHZ_ALGORITHMS" default:"RS256" group:"Tokens" help:"Signature algorithms accepted, comma-separated. Empty means the default."`
-	Audiences          string `name:"authz-audiences" env:"AUTHZ_AUDIENCES" group:"Tokens" help:"Values of aud accepted, comma-separated. Default: the public URL, and it with /mcp, /sse and /sse/. 'any' checks only values that are URLs."`
+	Audiences          string `name:"authz-audiences" env:"AUTHZ_AUDIENCES" group:"Tokens" help:"Values of aud accepted, comma-separated. Default: the public URL, and it with /mcp, /sse and /sse/. 'any' checks only values that are URIs."`
 	ClientIDs          string `name:"authz-client-ids" env:"AUTHZ_CLIENT_IDS" group:"Tokens" help:"Client ids accepted as aud, comma-separated (Laravel Passport puts them there)."`
 	AudienceMode       string `name:"authz-audience-mode" env:"AUTHZ_AUDIENCE_MODE" default:"enforce" group:"Tokens" help:"enforce, or report: log and count what would be refused."`
 	AllowMissingIssuer string `name:"authz-allow-missing-issuer" env:"AUTHZ_ALLOW_MISSING_ISSUER" default:"false" group:"Tokens" help:"Accept tokens without iss, as Laravel Passport makes them: true or false."`

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/neonpanel/mcp-gateway/authz/internal/upstream"
 )
 
 // origin takes an origin (RFC 6454 §4) in its one normal form, since clients
@@ -65,16 +67,25 @@ func (j *judge) collector(setting, given string) string {
 	return given
 }
 
-func (j *judge) proxy(setting, given string) string {
-	if given == "" {
-		return ""
+// proxy takes a proxy from its setting or from its file, never from both; nil
+// without one.
+func (j *judge) proxy(setting, given, file string) func() (*url.URL, error) {
+	if given != "" && file != "" {
+		j.faults = append(j.faults, setting+": both it and "+setting+"_FILE are set; allowed: one of the two")
 	}
-	u, err := url.Parse(given)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		j.fault(setting, redact(given), "an http or https URL of a proxy, such as http://proxy.internal:3128")
-		return ""
+	switch {
+	case file != "":
+		return follow(j, setting+"_FILE", file, "a file that holds the URL of a proxy", func(data []byte) (*url.URL, error) {
+			return upstream.ParseProxy(strings.TrimSpace(string(data)))
+		})
+	case given == "":
+		return nil
 	}
-	return given
+	u, err := upstream.ParseProxy(given)
+	if err != nil {
+		j.fault(setting, redact(given), "%s", err)
+	}
+	return func() (*url.URL, error) { return u, nil }
 }
 
 // secure is true of https URLs, and of http ones on loopback.

@@ -32,7 +32,15 @@ type client struct {
 // newTransport makes a transport for slow networks too: what is bounded is the
 // whole request.
 func newTransport(o Options) (*http.Transport, error) {
-	t, err := upstream.NewTransport(o.Proxy, o.CAFile)
+	var proxy func() (*url.URL, error)
+	if o.Proxy != "" {
+		u, err := upstream.ParseProxy(o.Proxy)
+		if err != nil {
+			return nil, fmt.Errorf("the proxy must be %w", err)
+		}
+		proxy = func() (*url.URL, error) { return u, nil }
+	}
+	t, err := upstream.NewTransport(proxy, o.CAFile)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/config"
 	"github.com/neonpanel/mcp-gateway/authz/internal/decision"
 	"github.com/neonpanel/mcp-gateway/authz/internal/jws"
+	"github.com/neonpanel/mcp-gateway/authz/internal/jwt"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
 	"github.com/neonpanel/mcp-gateway/authz/internal/trail"
 )
@@ -83,7 +84,7 @@ const (
 	giveUpTrust    = "Every token that this server signs is then trusted, and none of the present issuer. Not tried, because nothing is fetched from an address that a token names."
 	giveUpClient   = "Every token that the issuer made for this client is then accepted, whatever resource it was meant for; other clients stay refused. A new client has to be added here before its users can sign in."
 	giveUpAudience = "Tokens that were issued for that resource are then accepted here: whoever runs it, and is sent such tokens, can use them here in their users' name."
-	giveUpAny      = "Tokens for every client of the issuer, and for every resource whose aud is no URL, are then accepted: each service that is sent such a token can use it here in its user's name. The most open of these settings."
+	giveUpAny      = "Tokens for every client of the issuer, and for every resource whose aud is no URI, are then accepted: each service that is sent such a token can use it here in its user's name. The most open of these settings."
 	giveUpReport   = "No aud is refused any more, only counted and logged: fit for finding out what tokens look like, not for staying so."
 	giveUpNoScope  = "This aud is then accepted without a scope claim, so that an ID token for the same client, if it carries no nonce or hash, passes for an access token."
 	giveUpLeeway   = "A token can be used this much before it is meant to be. Setting the clock right gives up nothing."
@@ -169,13 +170,13 @@ func (p *Proposal) consider(c config.Config, reason token.Reason, read claims, w
 	}
 }
 
-// apart parts audiences that are URLs from others; those that fit into no list
+// apart parts audiences that are URIs from others; those that fit into no list
 // of a setting are left out.
 func apart(audience []string) (urls, names []string) {
 	for _, a := range audience {
 		switch {
 		case !fits(a) || a == "any":
-		case strings.Contains(a, "://"):
+		case jwt.NamesResource(a):
 			urls = append(urls, a)
 		default:
 			names = append(names, a)

@@ -50,7 +50,7 @@ func decidedBy(c config.Config, issuer verifier.Metadata, check trail.Check) str
 		}
 		return "AUTHZ_AUDIENCES=" + audiences + ", AUTHZ_CLIENT_IDS=" + or(strings.Join(c.ClientIDs, ","), "(none)") + ", AUTHZ_AUDIENCE_MODE=" + mode
 	case trail.ClientID:
-		return "client_id, else azp, else an aud that is no URL; strings"
+		return "client_id, else azp, else an aud that is no URI; strings"
 	case trail.TokenID:
 		return "a string, if present"
 	case trail.Scopes:

@@ -23,7 +23,7 @@ type Rules struct {
 	AllowMissingIssuer bool
 	// Audiences are the accepted `aud` values.
 	Audiences []string
-	// AnyAudience: only audiences that are URLs must match.
+	// AnyAudience: only audiences that are URIs must match.
 	AnyAudience bool
 	// ClientIDs are accepted in `aud` as well.
 	ClientIDs []string
@@ -310,8 +310,8 @@ func (r *Rules) audience(c *claims) token.Reason {
 		return ""
 	}
 	named := slices.ContainsFunc(c.audience, func(a string) bool { return slices.Contains(r.ClientIDs, a) })
-	// A URL names a resource server, and this is not the one.
-	elsewhere := slices.ContainsFunc(c.audience, isURL)
+	// A URI names a resource server, and this is not the one.
+	elsewhere := slices.ContainsFunc(c.audience, NamesResource)
 	switch {
 	case named || r.AnyAudience && !elsewhere:
 		// An ID token's audience is a client too; what tells an access token
@@ -326,10 +326,29 @@ func (r *Rules) audience(c *claims) token.Reason {
 	return token.AudienceMismatch
 }
 
-func isURL(s string) bool { return strings.Contains(s, "://") }
+// NamesResource reports whether an audience is meant as the name of a resource: an
+// absolute URI (RFC 8707 §2, RFC 3986 §4.3), be it a URL, urn:example:api or
+// api://id. Whether it is a proper one does not matter: what begins like a URI is no
+// client's id, and must be one that is accepted by name.
+func NamesResource(audience string) bool {
+	scheme, _, found := strings.Cut(audience, ":")
+	if !found {
+		return false
+	}
+	// RFC 3986 §3.1.
+	for i := range len(scheme) {
+		switch c := scheme[i] | 0x20; {
+		case c >= 'a' && c <= 'z':
+		case i > 0 && (c >= '0' && c <= '9' || scheme[i] == '+' || scheme[i] == '-' || scheme[i] == '.'):
+		default:
+			return strings.Contains(audience, "://")
+		}
+	}
+	return scheme != "" || strings.HasPrefix(audience, "://")
+}
 
 // client is the OAuth client: client_id (RFC 9068 §2.2), azp (OpenID Connect
-// Core §2), or the one audience that is no URL, as Laravel Passport has it.
+// Core §2), or the one audience that is no URI, as Laravel Passport has it.
 func (r *Rules) client(c *claims) string {
 	switch {
 	case c.clientID != "":
@@ -337,7 +356,7 @@ func (r *Rules) client(c *claims) string {
 	case c.azp != "":
 		return c.azp
 	}
-	if len(c.audience) == 1 && !isURL(c.audience[0]) && !slices.Contains(r.Audiences, c.audience[0]) {
+	if len(c.audience) == 1 && !NamesResource(c.audience[0]) && !slices.Contains(r.Audiences, c.audience[0]) {
 		if client, err := checkText(c.audience[0], maxClientID); err == nil && checkASCII(client) == nil {
 			return client
 		}

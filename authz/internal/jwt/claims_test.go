@@ -3,6 +3,7 @@ package jwt_test
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -54,4 +55,36 @@ func FuzzJudge(f *testing.F) {
 			t.Fatal("looser rules refuse more")
 		}
 	})
+}
+
+// RFC 8707 §2: a resource is an absolute URI. What begins like one counts, proper or
+// not, so that a slip does not turn the name of another resource into a client's id.
+func TestAudiencesThatNameAResource(t *testing.T) {
+	t.Parallel()
+	for audience, want := range map[string]bool{
+		"https://api.example.com": true, "HTTPS://API.EXAMPLE.COM/x?y": true, "http://x": true, "urn:example:api": true, "api://6731de76": true,
+		"a+b-c.1:x": true, "https:api": true, "https://x#fragment": true, "https://a b": true, "https://": true, "1https://x": true, "://x": true,
+		"localhost:8080": true, "client": false, "9d2f1a3b-55aa-4c3e": false, "46": false, "": false, "api.example.com/x": false, "//api.example.com": false,
+		":x": false, "4:x": false, "-a:b": false, "a_b:c": false, "a b:c": false, "/a:b": false,
+	} {
+		if jwt.NamesResource(audience) != want {
+			t.Errorf("%q: %v", audience, !want)
+		}
+		rules := jwt.Rules{AnyAudience: true, AllowMissingIssuer: true, Audiences: []string{"https://mcp.example.com"}}
+		object := strictjson.Object{
+			{Name: "sub", Value: strictjson.Value(`"46"`)}, {Name: "exp", Value: strictjson.Value("1900000000")},
+			{Name: "scope", Value: strictjson.Value(`"a"`)}, {Name: "aud", Value: strictjson.Value(strconv.Quote(audience))},
+		}
+		said, err := rules.Judge(object, time.Unix(1_800_000_000, 0), nil)
+		if (err != nil) != want {
+			t.Errorf("any, %q: %v", audience, err)
+		}
+		if said.Identity.ClientID != "" && said.Identity.ClientID != audience {
+			t.Errorf("%q: %+v", audience, said.Identity)
+		}
+		rules.Audiences = []string{audience}
+		if _, err := rules.Judge(object, time.Unix(1_800_000_000, 0), nil); err != nil {
+			t.Errorf("%q accepted by name: %v", audience, err)
+		}
+	}
 }

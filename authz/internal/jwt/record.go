@@ -78,7 +78,7 @@ func (r *Rules) record(object strictjson.Object, c *claims, now time.Time, audie
 	}
 	if len(seen[trail.ClientID]) == 0 {
 		if client := r.client(c); client != "" {
-			t.Note(trail.ClientID, "the client is taken from aud, which is no URL")
+			t.Note(trail.ClientID, "the client is taken from aud, which is no URI")
 		}
 	}
 	if len(seen[trail.Scopes]) == 0 {

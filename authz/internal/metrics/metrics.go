@@ -59,7 +59,7 @@ func New() *Metrics {
 		}, []string{"call", "outcome"}),
 		audience: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Name: "audience_reported_total",
-			Help: "Tokens accepted only because AUTHZ_AUDIENCE_MODE=report, by reason.",
+			Help: "Requests let through only because AUTHZ_AUDIENCE_MODE=report, by reason.",
 		}, []string{"reason"}),
 		denyFile: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Name: "deny_file_reads_total",

@@ -321,7 +321,10 @@ func TestDenyFileStopsACachedToken(t *testing.T) {
 	serveKeys(issuer, signer)
 	file := filepath.Join(t.TempDir(), "deny.yaml")
 	write := func(text string) {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -568,6 +571,39 @@ func TestFloodFromOneAddress(t *testing.T) {
 	}
 	if v := g.ask(t, "/mcp", "Bearer good-new", stranger); v.status != 0 {
 		t.Errorf("a new token from elsewhere: %+v", v)
+	}
+}
+
+// What AUTHZ_AUDIENCE_MODE=report lets through is counted at each request, and said
+// once in a cache life.
+func TestReportedAudiencesAreCountedPerRequest(t *testing.T) {
+	t.Parallel()
+	issuer := issuertest.Start(t)
+	serveKeys(issuer, signer)
+	g := start(t, issuer.Issuer, func(s *config.Settings) { s.AudienceMode = "report" })
+	g.await(t)
+	for _, c := range []struct {
+		aud any
+		n   int
+	}{{"https://other.example", 3}, {[]string{}, 2}, {public + "/mcp", 4}} {
+		raw := signer.Sign(claims(issuer.Issuer, map[string]any{"aud": c.aud}))
+		for range c.n {
+			if v := g.bearer(t, raw); v.reason != "ok" {
+				t.Fatalf("%+v", v)
+			}
+		}
+	}
+	_, text := g.get(t, "ops", "/metrics")
+	for _, line := range []string{
+		`authz_audience_reported_total{reason="audience_mismatch"} 3`, `authz_audience_reported_total{reason="audience_missing"} 2`,
+		`authz_audience_reported_total{reason="scope_claim_missing"} 0`,
+	} {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			t.Errorf("/metrics lacks %s", line)
+		}
+	}
+	if n := strings.Count(g.log.String(), "token would be refused for its audience"); n != 2 {
+		t.Errorf("said %d times", n)
 	}
 }
 

@@ -26,8 +26,9 @@ type Client struct{ http *http.Client }
 const maxRedirects = 3
 
 // NewTransport makes the transport. Only the given proxy is used, never one
-// of the environment; loopback is always reached directly.
-func NewTransport(proxy, caFile string) (*http.Transport, error) {
+// of the environment; loopback is always reached directly. The proxy, which may be
+// nil, is asked for before each request, so that it can change.
+func NewTransport(proxy func() (*url.URL, error), caFile string) (*http.Transport, error) {
 	t := &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
@@ -38,16 +39,12 @@ func NewTransport(proxy, caFile string) (*http.Transport, error) {
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
-	if proxy != "" {
-		u, err := url.Parse(proxy)
-		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "socks5") {
-			return nil, errors.New("the proxy must be http://host:port, https://host:port or socks5://host:port")
-		}
+	if proxy != nil {
 		t.Proxy = func(r *http.Request) (*url.URL, error) {
 			if isLoopback(r.URL.Hostname()) {
 				return nil, nil
 			}
-			return u, nil
+			return proxy()
 		}
 	}
 	if caFile != "" {
@@ -65,6 +62,16 @@ func NewTransport(proxy, caFile string) (*http.Transport, error) {
 		t.TLSClientConfig.RootCAs = roots
 	}
 	return t, nil
+}
+
+// ParseProxy reads the address of a proxy. Its error does not hold what was given,
+// in which there may be a password.
+func ParseProxy(given string) (*url.URL, error) {
+	u, err := url.Parse(given)
+	if err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("an http or https URL of a proxy, such as http://proxy.internal:3128")
+	}
+	return u, nil
 }
 
 // New makes a Client.

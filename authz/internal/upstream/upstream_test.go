@@ -17,9 +17,9 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/upstream"
 )
 
-func newClient(t *testing.T, proxy, caFile string) *upstream.Client {
+func newClient(t *testing.T, caFile string) *upstream.Client {
 	t.Helper()
-	transport, err := upstream.NewTransport(proxy, caFile)
+	transport, err := upstream.NewTransport(nil, caFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestProxyVariablesOfTheEnvironmentAreIgnored(t *testing.T) {
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
 		t.Setenv(name, "http://127.0.0.1:1")
 	}
-	transport, err := upstream.NewTransport("", "")
+	transport, err := upstream.NewTransport(nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,29 +49,33 @@ func TestProxyVariablesOfTheEnvironmentAreIgnored(t *testing.T) {
 
 func TestGivenProxyIsUsedExceptForLoopback(t *testing.T) {
 	t.Parallel()
-	transport, err := upstream.NewTransport("http://proxy.example:3128", "")
+	proxy := "http://proxy.example:3128"
+	transport, err := upstream.NewTransport(func() (*url.URL, error) { return upstream.ParseProxy(proxy) }, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for address, want := range map[string]string{
-		"https://my.example.com/x": "http://proxy.example:3128",
-		"http://127.0.0.1:9090/x":  "",
-		"http://[::1]:9090/x":      "",
-		"http://localhost/x":       "",
-	} {
-		request, _ := http.NewRequest(http.MethodGet, address, nil)
-		u, err := transport.Proxy(request)
-		got := ""
-		if u != nil {
-			got = u.String()
-		}
-		if err != nil || got != want {
-			t.Errorf("%s goes through %q, %v", address, got, err)
+	// It may change.
+	for _, proxy = range []string{"http://proxy.example:3128", "https://user:secret@other.example"} {
+		for address, want := range map[string]string{
+			"https://my.example.com/x": proxy,
+			"http://127.0.0.1:9090/x":  "",
+			"http://[::1]:9090/x":      "",
+			"http://localhost/x":       "",
+		} {
+			request, _ := http.NewRequest(http.MethodGet, address, nil)
+			u, err := transport.Proxy(request)
+			got := ""
+			if u != nil {
+				got = u.String()
+			}
+			if err != nil || got != want {
+				t.Errorf("%s goes through %q, %v", address, got, err)
+			}
 		}
 	}
-	for _, bad := range []string{"proxy.example:3128", "ftp://x", "http://", "::"} {
-		if _, err := upstream.NewTransport(bad, ""); err == nil {
-			t.Errorf("%q: accepted", bad)
+	for _, bad := range []string{"proxy.example:3128", "ftp://x", "http://", "http://:3128", "::", "http://user:hunter2@x/path", "http://user:hunter2@x?y", "http://user:hunter2@x#y", "http://hunter2%zz"} {
+		if _, err := upstream.ParseProxy(bad); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }
@@ -87,10 +91,10 @@ func TestCAFile(t *testing.T) {
 	if err := os.WriteFile(path, block, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newClient(t, "", "").Get(t.Context(), server.URL, 10); err == nil {
+	if _, err := newClient(t, "").Get(t.Context(), server.URL, 10); err == nil {
 		t.Error("an unknown certificate was accepted")
 	}
-	if _, err := newClient(t, "", path).Get(t.Context(), server.URL, 10); err != nil {
+	if _, err := newClient(t, path).Get(t.Context(), server.URL, 10); err != nil {
 		t.Error(err)
 	}
 }
@@ -112,7 +116,7 @@ func TestRedirects(t *testing.T) {
 			_, _ = w.Write([]byte("good"))
 		}
 	})
-	client := newClient(t, "", "")
+	client := newClient(t, "")
 	for path, want := range map[string]bool{"/good": true, "/same": true, "/other": false, "/via": false, "/loop": false} {
 		body, err := client.Get(t.Context(), here+path, 10)
 		if (err == nil) != want || want && string(body) != "good" {
@@ -135,7 +139,7 @@ func TestSizeAndTimeAreCapped(t *testing.T) {
 		}
 		_, _ = w.Write([]byte(strings.Repeat("x", 100)))
 	})
-	client := newClient(t, "", "")
+	client := newClient(t, "")
 	if body, err := client.Get(t.Context(), address, 100); err != nil || len(body) != 100 {
 		t.Error(len(body), err)
 	}

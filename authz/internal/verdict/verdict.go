@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"hash"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,6 +54,9 @@ type Verdict struct {
 	// Key is what vouched for the token, if ByKey.
 	Key   keys.Thumbprint
 	ByKey bool
+	// Audience is the reason for which the audience rules would refuse the token,
+	// were they enforced; else empty.
+	Audience token.Reason
 }
 
 // Cache remembers verdicts. Acceptances and refusals live apart, so that a
@@ -72,12 +76,18 @@ type accepted struct {
 	subject int32 // length
 	// Dates as seconds and nanoseconds; noDate for none.
 	issuedNanos, expiresNanos int32
+	audience                  audience
 	issued, expires           int64
 	client                    unique.Handle[string]
 	scopes                    *[]string
 	// key is the zero handle if no key vouched for the token.
 	key unique.Handle[keys.Thumbprint]
 }
+
+// audience is an index into audiences, which takes no memory beside the dates.
+type audience uint8
+
+var audiences = [...]token.Reason{"", token.AudienceMissing, token.AudienceMismatch, token.ScopeClaimMissing}
 
 // noDate is the zero time.Time in Unix seconds.
 var noDate = time.Time{}.Unix()
@@ -156,7 +166,7 @@ func (c *Cache) Accepted(key Key) (Verdict, bool) {
 	if !found {
 		return Verdict{}, false
 	}
-	v := Verdict{Identity: token.Identity{
+	v := Verdict{Audience: audiences[a.audience], Identity: token.Identity{
 		Subject:  a.text[:a.subject],
 		ClientID: a.client.Value(),
 		ID:       a.text[a.subject:],
@@ -186,6 +196,12 @@ func (c *Cache) Accept(key Key, v Verdict) {
 		client:       unique.Make(id.ClientID),
 		scopes:       c.scopes.intern(id.Scopes),
 	}
+	// One of another reason would be remembered as none at all: it is not kept.
+	at := slices.Index(audiences[:], v.Audience)
+	if at < 0 {
+		return
+	}
+	a.audience = audience(at)
 	if v.ByKey {
 		a.key = unique.Make(v.Key)
 	}

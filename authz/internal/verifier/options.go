@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/clientauth"
@@ -31,8 +32,9 @@ type Options struct {
 	// origin (AUTHZ_JWKS_URL).
 	JWKSURL string
 	// Proxy and CAFile concern every call to the issuer; proxy variables of the
-	// environment do not (UPSTREAM_PROXY, UPSTREAM_CA_FILE).
-	Proxy  string
+	// environment do not (UPSTREAM_PROXY, UPSTREAM_CA_FILE). Proxy, which may be nil,
+	// is asked before each call, so that one in a file can be changed while running.
+	Proxy  func() (*url.URL, error)
 	CAFile string
 
 	// Mode defaults to Auto (AUTHZ_TOKEN_MODE).
@@ -134,8 +136,8 @@ type Observer interface {
 	Verdict(from Source, reason string)
 	// Called is told of each request to the issuer.
 	Called(what Call, failed bool, took time.Duration)
-	// AudienceReported is told of each token that AUTHZ_AUDIENCE_MODE=enforce
-	// would refuse.
+	// AudienceReported is told of each Verify that AUTHZ_AUDIENCE_MODE=enforce would
+	// have refused.
 	AudienceReported(reason string)
 	// DenyFileRead is told of each (re)read of the deny file.
 	DenyFileRead(failed bool)

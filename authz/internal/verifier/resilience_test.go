@@ -446,11 +446,11 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := verifier.New(verifier.Options{
 		Issuer: "http://my.example.com", JWKSURL: "ftp://x", IntrospectionURL: "http://x.example.com/i",
-		Proxy: "::", Mode: "both", Algorithms: []string{"HS256", "none", "RS256"}, IntrospectionClientID: "x",
+		CAFile: "/does/not/exist", Mode: "both", Algorithms: []string{"HS256", "none", "RS256"}, IntrospectionClientID: "x",
 		KeysRefresh: time.Hour, KeysMaxStale: time.Minute, CacheSize: -1, DenyFile: "/does/not/exist",
 	})
 	for _, setting := range []string{
-		"NEONPANEL_ISSUER", "AUTHZ_JWKS_URL", "AUTHZ_INTROSPECTION_URL", "UPSTREAM_PROXY", "AUTHZ_TOKEN_MODE", `"HS256"`, `"none"`,
+		"NEONPANEL_ISSUER", "AUTHZ_JWKS_URL", "AUTHZ_INTROSPECTION_URL", "UPSTREAM_CA_FILE", "AUTHZ_TOKEN_MODE", `"HS256"`, `"none"`,
 		"AUTHZ_INTROSPECTION_CLIENT_SECRET", "AUTHZ_KEYS_MAX_STALE", "AUTHZ_CACHE_SIZE", "AUTHZ_DENY_FILE",
 	} {
 		if err == nil || !strings.Contains(err.Error(), setting) {

@@ -74,7 +74,7 @@ func New(options Options) (*Verifier, error) {
 	if transport == nil {
 		made, err := upstream.NewTransport(options.Proxy, options.CAFile)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("UPSTREAM_PROXY, UPSTREAM_CA_FILE: %w", err))
+			faults = append(faults, fmt.Errorf("UPSTREAM_CA_FILE: %w", err))
 		} else {
 			transport = made
 		}
@@ -196,46 +196,46 @@ func (v *Verifier) Ready() error {
 // Verify implements token.Verifier. The scopes of the Identity are shared:
 // they must not be changed.
 func (v *Verifier) Verify(ctx context.Context, raw string) (token.Identity, error) {
-	identity, from, err := v.verify(ctx, raw)
-	reason := ""
+	accepted, from, err := v.verify(ctx, raw)
 	if err != nil {
-		reason = err.Reason
-	}
-	v.observer.Verdict(from, reason)
-	if err != nil {
+		v.observer.Verdict(from, err.Reason)
 		return token.Identity{}, err
 	}
-	return identity, nil
+	v.observer.Verdict(from, "")
+	if accepted.Audience != "" {
+		v.observer.AudienceReported(accepted.Audience)
+	}
+	return accepted.Identity, nil
 }
 
-func (v *Verifier) verify(ctx context.Context, raw string) (token.Identity, Source, *token.Error) {
+func (v *Verifier) verify(ctx context.Context, raw string) (verdict.Verdict, Source, *token.Error) {
 	if err := sized(raw, nil); err != nil {
-		return token.Identity{}, FromNowhere, asError(err)
+		return verdict.Verdict{}, FromNowhere, asError(err)
 	}
 	key := v.cache.Hash(raw)
 	if cached, found := v.cache.Accepted(key); found {
 		switch reason := v.holds(&cached); reason {
 		case "":
-			return cached.Identity, FromCache, nil
+			return cached, FromCache, nil
 		case token.KeyUnknown, token.KeysMissing:
 			// Its key has left the set: the verdict dies with it, and the token
 			// is judged anew.
 			v.cache.Forget(key)
 		default:
-			return token.Identity{}, FromCache, token.Refuse(reason, nil)
+			return verdict.Verdict{}, FromCache, token.Refuse(reason, nil)
 		}
 	}
 	if err, found := v.cache.Refused(key, v.keys.Version()); found {
-		return token.Identity{}, FromCache, err
+		return verdict.Verdict{}, FromCache, err
 	}
 	if err := spelt(raw, nil); err != nil {
-		return token.Identity{}, FromNowhere, asError(err)
+		return verdict.Verdict{}, FromNowhere, asError(err)
 	}
 	return v.ask(ctx, key, raw)
 }
 
 // ask has a token judged that the cache does not know.
-func (v *Verifier) ask(ctx context.Context, key verdict.Key, raw string) (token.Identity, Source, *token.Error) {
+func (v *Verifier) ask(ctx context.Context, key verdict.Key, raw string) (verdict.Verdict, Source, *token.Error) {
 	// The work is shared, so no caller's cancellation may end it; but its own
 	// bounds do.
 	answers := v.flights.DoChan(string(key[:]), func() (any, error) {
@@ -245,7 +245,7 @@ func (v *Verifier) ask(ctx context.Context, key verdict.Key, raw string) (token.
 	})
 	select {
 	case <-ctx.Done():
-		return token.Identity{}, FromNowhere, token.Refuse(token.Interrupted, ctx.Err())
+		return verdict.Verdict{}, FromNowhere, token.Refuse(token.Interrupted, ctx.Err())
 	case answer := <-answers:
 		a := answer.Val.(outcome)
 		if a.err == nil {
@@ -253,7 +253,7 @@ func (v *Verifier) ask(ctx context.Context, key verdict.Key, raw string) (token.
 				a.err = token.Refuse(reason, nil)
 			}
 		}
-		return a.verdict.Identity, a.from, a.err
+		return a.verdict, a.from, a.err
 	}
 }
 
@@ -302,11 +302,11 @@ func (v *Verifier) judge(ctx context.Context, key verdict.Key, raw string) (resu
 		return outcome{from: from, err: refusal}
 	}
 	if judgement.Audience != "" {
-		v.observer.AudienceReported(judgement.Audience)
+		// Said once in a cache life; each request is counted.
 		v.log.Warn("token would be refused for its audience", "reason", judgement.Audience,
 			"subject", judgement.Identity.Subject, "client_id", judgement.Identity.ClientID)
 	}
-	accepted := verdict.Verdict{Identity: judgement.Identity}
+	accepted := verdict.Verdict{Identity: judgement.Identity, Audience: judgement.Audience}
 	if by != nil {
 		accepted.Key, accepted.ByKey = *by, true
 	}
