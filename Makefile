@@ -125,6 +125,7 @@ $(RATELIMIT)/service_cmd:
 test-scaleout: build $(RATELIMIT)/service_cmd ## Several gateways as one, with a real Redis and the real rate limit service
 	@command -v redis-server >/dev/null || { echo "installing Debian's redis-server"; apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; }
+	cd mcpbackend && $(GO) test $(RACE) -tags redis -count=1 -timeout 8m ./internal/replicas ./internal/writes
 	cd e2e && RATELIMIT='$(RATELIMIT)/service_cmd' $(GO) test -tags scaleout -run Scaleout -count=1 -timeout 8m .
 
 test-deploy: build ## Kubernetes and ECS: render, judge, and as root run the pod
@@ -170,6 +171,7 @@ lint: tools ## gofmt, go vet, staticcheck, govulncheck
 	@for m in $(ALL); do echo "== lint $$m"; (cd $$m && $(GO) vet ./... && ../.cache/tools/staticcheck ./...) || exit 1; done
 	@cd e2e && $(GO) vet -tags chromium,conformance,scaleout ./... && ../.cache/tools/staticcheck -tags chromium,conformance,scaleout ./...
 	@cd deploy && $(GO) vet -tags pod ./... && ../.cache/tools/staticcheck -tags pod ./...
+	@cd mcpbackend && $(GO) vet -tags redis ./internal/... && ../.cache/tools/staticcheck -tags redis ./internal/...
 	@cd mcpbackend && $(GO) vet -tags conformance ./internal/fixtures && ../.cache/tools/staticcheck -tags conformance ./internal/fixtures
 	@for m in $(ALL); do echo "== govulncheck $$m"; out=$$(cd $$m && timeout 120 ../.cache/tools/govulncheck ./... 2>&1) || { \
 	  case "$$out" in *"fetching vulnerabilities"*) echo "govulncheck: its database is out of reach from here; skipped"; break;; *) echo "$$out"; exit 1;; esac; }; done

@@ -45,6 +45,11 @@ type Settings struct {
 
 	MaxStreams           string `name:"mcpbackend-max-streams" env:"MCPBACKEND_MAX_STREAMS" default:"4000" placeholder:"N" help:"How many legacy SSE streams may be open. Default: ${default}."`
 	MaxStreamsPerSubject string `name:"mcpbackend-max-streams-per-subject" env:"MCPBACKEND_MAX_STREAMS_PER_SUBJECT" default:"32" placeholder:"N" help:"How many of them one user may hold with one client. Default: ${default}."`
+	RedisURL             string `name:"mcpbackend-redis-url" env:"MCPBACKEND_REDIS_URL" placeholder:"URL" help:"Redis that the replicas share, redis:// or rediss://[user:password@]host[:port][/database]: with it, messages for a legacy SSE stream may arrive at any replica, and no replica makes a change that another one has just made. Without it, both hold within one replica. No token goes there, and all else is sealed. Prefer the file form where it holds a password."`
+	RedisURLFile         string `name:"mcpbackend-redis-url-file" env:"MCPBACKEND_REDIS_URL_FILE" placeholder:"FILE" help:"File that holds it."`
+	RedisCAFile          string `name:"mcpbackend-redis-ca-file" env:"MCPBACKEND_REDIS_CA_FILE" placeholder:"FILE" help:"PEM file of certificate authorities to trust for rediss:// besides the system's."`
+	RedisSecret          string `name:"mcpbackend-redis-secret" env:"MCPBACKEND_REDIS_SECRET" placeholder:"SECRET" help:"Secret that seals what goes to Redis, the same for all replicas: at least 32 characters, as of 'openssl rand -base64 32'. Prefer the file form."`
+	RedisSecretFile      string `name:"mcpbackend-redis-secret-file" env:"MCPBACKEND_REDIS_SECRET_FILE" placeholder:"FILE" help:"File that holds it."`
 	OTLPEndpoint         string `name:"otel-exporter-otlp-endpoint" env:"OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"OpenTelemetry collector that takes traces over OTLP/HTTP, such as http://127.0.0.1:4318; empty is off."`
 	OTLPCertificate      string `name:"otel-exporter-otlp-certificate" env:"OTEL_EXPORTER_OTLP_CERTIFICATE" placeholder:"FILE" help:"PEM file of certificate authorities to trust for the collector besides the system's."`
 	ServiceName          string `name:"otel-service-name" env:"OTEL_SERVICE_NAME" default:"neonpanel-mcp-backend" placeholder:"NAME" help:"Name of this service in traces. Default: ${default}."`
@@ -85,6 +90,7 @@ type Config struct {
 	AppsChallenge        string
 	MaxStreams           int
 	MaxStreamsPerSubject int
+	Redis                *Redis // nil without it
 	Tracing              Tracing
 	LogLevel             slog.Level
 }
@@ -191,6 +197,7 @@ func (s Settings) Parse() (Config, error) {
 	if c.MaxStreamsPerSubject, err = strconv.Atoi(s.MaxStreamsPerSubject); err != nil || c.MaxStreamsPerSubject < 1 {
 		fault("MCPBACKEND_MAX_STREAMS_PER_SUBJECT", "must be a number from 1")
 	}
+	c.Redis = s.redis(fault)
 	c.Tracing = s.tracing(fault)
 	if err := c.LogLevel.UnmarshalText([]byte(s.LogLevel)); err != nil {
 		fault("MCPBACKEND_LOG_LEVEL", "must be debug, info, warn or error")

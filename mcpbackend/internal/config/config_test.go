@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 		"--mcpbackend-listen=mcpbackend:80", "--mcpbackend-tls-cert=/does/not/exist", "--mcpbackend-tls-key=/", "--mcpbackend-tls-client-ca=/dev/null", "--mcpbackend-tls-client-sans=*.internal", "--mcpbackend-ops-listen=unix:relative", "--mcpbackend-openapi-file=/",
 		"--mcpbackend-openapi-url=http://x.com/openapi.json", "--mcpbackend-openapi-refresh=1ms", "--mcpbackend-toolsets=a,B!", "--mcpbackend-read-only=perhaps", "--mcpbackend-apps-challenge=two words",
 		"--mcpbackend-max-streams=0", "--mcpbackend-max-streams-per-subject=x", "--mcpbackend-log-level=loud",
+		"--mcpbackend-redis-url=http://user:hidden-password@redis:6379", "--mcpbackend-redis-ca-file=/does/not/exist", "--mcpbackend-redis-secret=hidden-short",
 		"--otel-exporter-otlp-endpoint=collector:4318", "--otel-exporter-otlp-certificate=/does/not/exist", "--otel-service-name=a b", "--otel-traces-sampler-arg=NaN", "--mcpbackend-api-traceparent=perhaps",
 	)
 	if err == nil {
@@ -57,11 +59,61 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 		"MCPBACKEND_TLS_CERT must", "MCPBACKEND_TLS_KEY must", "MCPBACKEND_TLS_CLIENT_CA must", "MCPBACKEND_TLS_CLIENT_SANS must",
 		"MCPBACKEND_OPENAPI_FILE is", "MCPBACKEND_OPENAPI_URL must use https", "MCPBACKEND_OPENAPI_URL and MCPBACKEND_OPENAPI_FILE", "MCPBACKEND_OPENAPI_REFRESH", "MCPBACKEND_TOOLSETS", "MCPBACKEND_READ_ONLY", "MCPBACKEND_APPS_CHALLENGE",
 		"MCPBACKEND_MAX_STREAMS ", "MCPBACKEND_MAX_STREAMS_PER_SUBJECT", "MCPBACKEND_LOG_LEVEL",
+		"MCPBACKEND_REDIS_URL must", "MCPBACKEND_REDIS_CA_FILE cannot", "MCPBACKEND_REDIS_SECRET must",
 		"OTEL_EXPORTER_OTLP_ENDPOINT must", "OTEL_EXPORTER_OTLP_CERTIFICATE cannot", "OTEL_SERVICE_NAME", "OTEL_TRACES_SAMPLER_ARG", "MCPBACKEND_API_TRACEPARENT",
 	} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("the fault of %s is missing from:\n%v", name, err)
 		}
+	}
+}
+
+func TestRedis(t *testing.T) {
+	t.Parallel()
+	secret := strings.Repeat("s", 32)
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	urlFile, secretFile, empty := file("url", "rediss://gateway:p%40ss@redis.example/3\n"), file("secret", secret+"\n"), file("empty", "\n")
+	for name, test := range map[string]struct {
+		args []string
+		want *Redis
+		says string // of the fault
+	}{
+		"none":                  {nil, nil, ""},
+		"in clear, on loopback": {[]string{"--mcpbackend-redis-url=redis://127.0.0.1:1234", "--mcpbackend-redis-secret=" + secret}, &Redis{Address: "127.0.0.1:1234", Secret: []byte(secret)}, ""},
+		"from files": {
+			[]string{"--mcpbackend-redis-url-file=" + urlFile, "--mcpbackend-redis-secret-file=" + secretFile},
+			&Redis{Address: "redis.example:6379", Username: "gateway", Password: "p@ss", Database: 3, TLS: true, Secret: []byte(secret)}, "",
+		},
+		"no secret":               {[]string{"--mcpbackend-redis-url=redis://127.0.0.1"}, nil, "MCPBACKEND_REDIS_SECRET is missing"},
+		"a secret alone":          {[]string{"--mcpbackend-redis-secret=" + secret}, nil, "MCPBACKEND_REDIS_URL is missing"},
+		"both forms":              {[]string{"--mcpbackend-redis-url=redis://127.0.0.1", "--mcpbackend-redis-url-file=" + urlFile, "--mcpbackend-redis-secret=" + secret}, nil, "MCPBACKEND_REDIS_URL and MCPBACKEND_REDIS_URL_FILE"},
+		"an empty file":           {[]string{"--mcpbackend-redis-url=redis://127.0.0.1", "--mcpbackend-redis-secret-file=" + empty}, nil, "MCPBACKEND_REDIS_SECRET_FILE is empty"},
+		"no file":                 {[]string{"--mcpbackend-redis-url-file=/does/not/exist", "--mcpbackend-redis-secret=" + secret}, nil, "MCPBACKEND_REDIS_URL_FILE cannot be read"},
+		"a query":                 {[]string{"--mcpbackend-redis-url=redis://127.0.0.1?db=1", "--mcpbackend-redis-secret=" + secret}, nil, "neither query"},
+		"a user alone":            {[]string{"--mcpbackend-redis-url=redis://hidden-user@127.0.0.1", "--mcpbackend-redis-secret=" + secret}, nil, "without a password"},
+		"no number of a database": {[]string{"--mcpbackend-redis-url=redis://127.0.0.1/x", "--mcpbackend-redis-secret=" + secret}, nil, "number of a database"},
+		"an idle authority":       {[]string{"--mcpbackend-redis-url=redis://127.0.0.1", "--mcpbackend-redis-ca-file=" + secretFile, "--mcpbackend-redis-secret=" + secret}, nil, "is of no use"},
+	} {
+		c, err := parse(t, append([]string{"--public-url=https://mcp.example.com"}, test.args...)...)
+		if test.says != "" {
+			if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "hidden") {
+				t.Errorf("%s: %v, want %q", name, err, test.says)
+			}
+			continue
+		}
+		if err != nil || !reflect.DeepEqual(c.Redis, test.want) {
+			t.Errorf("%s: %+v %v, want %+v", name, c.Redis, err, test.want)
+		}
+	}
+	if !(&Redis{Address: "redis.example:6379"}).Plain() || (&Redis{Address: "127.0.0.1:6379"}).Plain() || (&Redis{Address: "redis.example:6379", TLS: true}).Plain() {
+		t.Error("what is sent in clear is not told apart")
 	}
 }
 

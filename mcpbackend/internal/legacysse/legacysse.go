@@ -60,9 +60,11 @@ type Options struct {
 	// MaxStreams and MaxPerOwner bound how many streams are open, in all and
 	// for one user with one client.
 	MaxStreams, MaxPerOwner int
-	Observer                Observer
-	Log                     *slog.Logger
-	Now                     func() time.Time
+	// Post, when set, lets a message arrive at another replica than its stream.
+	Post     Post
+	Observer Observer
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // Transport holds the open streams.
@@ -73,11 +75,22 @@ type Transport struct {
 	sessions map[string]*session
 	owned    map[identity.Owner]int
 	draining bool
+	errands  map[string]*errand   // by handle
+	never    map[string]time.Time // handles of errands that never began
+
+	background sync.WaitGroup
 }
 
 // New returns a transport without streams.
 func New(o Options) *Transport {
-	return &Transport{o: o, sessions: map[string]*session{}, owned: map[identity.Owner]int{}}
+	t := &Transport{
+		o: o, sessions: map[string]*session{}, owned: map[identity.Owner]int{},
+		errands: map[string]*errand{}, never: map[string]time.Time{},
+	}
+	if o.Post != nil {
+		t.answerOthers(o.Post)
+	}
+	return t
 }
 
 // Drain ends the streams without calls at once and the others after their
@@ -113,7 +126,11 @@ func (t *Transport) open(c identity.Caller) (*session, *denial.Denial) {
 			Description: "You have too many streams open. Close some, or use /mcp, which needs none.", RetryAfter: retryAfter,
 		}
 	}
-	s := newSession(newID(), owner, c.Expires)
+	id := newID()
+	if t.o.Post != nil {
+		id = t.o.Post.Name() + id // where the stream is, for the other replicas
+	}
+	s := newSession(id, owner, c.Expires)
 	s.selection = c.Selection
 	t.sessions[s.id] = s
 	t.owned[owner]++
@@ -140,9 +157,18 @@ func (t *Transport) find(id string, owner identity.Owner) *session {
 	return nil
 }
 
+func (t *Transport) byID(id string) *session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sessions[id]
+}
+
+// idLength is that of an id in hex.
+const idLength = 32
+
 // newID returns 128 random bits.
 func newID() string {
-	var b [16]byte
+	var b [idLength / 2]byte
 	_, _ = rand.Read(b[:]) // it never fails
 	return hex.EncodeToString(b[:])
 }
@@ -170,6 +196,7 @@ func (t *Transport) Stream(w http.ResponseWriter, r *http.Request) {
 	reason := t.serve(w, r, s)
 	// Nobody finds the session any more, then what still runs is cancelled.
 	t.remove(s)
+	t.dismiss(s, false)
 	s.close()
 	t.o.Observer.StreamEnded(reason)
 	t.o.Log.Debug("stream ended", "subject", caller.Subject, "client_id", caller.ClientID, "reason", reason)
@@ -202,6 +229,7 @@ func (t *Transport) serve(w http.ResponseWriter, r *http.Request, s *session) st
 		t.o.Log.Error("connecting a stream", "error", err.Error())
 		return reasonFailed
 	}
+	s.connected(ss)
 	defer func() {
 		s.close() // cancels the calls that run; Close waits for them
 		_ = ss.Close()
@@ -236,6 +264,7 @@ func (t *Transport) serve(w http.ResponseWriter, r *http.Request, s *session) st
 			// still go out.
 			expired = true
 			s.expire()
+			t.dismiss(s, true)
 			expiry.Reset(lastWords)
 		case <-s.idle:
 			// All calls are answered, and the stream is to end.
@@ -288,12 +317,10 @@ func (t *Transport) Message(w http.ResponseWriter, r *http.Request) {
 		d.Write(w)
 		return
 	}
+	home := t.home(id)
 	s := t.find(id, caller.Owner())
-	if s == nil {
-		(denial.Denial{
-			Status: http.StatusNotFound, Code: "unknown_session",
-			Description: "There is no such session. Open a stream with GET /sse and POST to the URL in its first event.",
-		}).Write(w)
+	if s == nil && home == "" {
+		unknownSession.Write(w)
 		return
 	}
 	msg, err := rpc.Peek(body)
@@ -302,10 +329,12 @@ func (t *Transport) Message(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	mcpserver.Tell(w.Header(), t.o.Calls, msg)
-	s.extend(caller.Expires)
-	// What the stream was opened with holds for all of it.
-	caller.Selection = s.selection.And(caller.Selection)
-	if d := s.deliver(r.Context(), caller, body, mcpserver.CheckParams(msg)); d != nil {
+	if s != nil {
+		d = t.deliver(r.Context(), s, caller, body, msg)
+	} else {
+		d = t.elsewhere(r, caller, home, id, body, msg)
+	}
+	if d != nil {
 		d.Write(w)
 		return
 	}

@@ -48,6 +48,8 @@ type session struct {
 	mu       sync.Mutex
 	expires  time.Time
 	inFlight map[jsonrpc.ID]bool // whether the client cancelled the call
+	guests   map[string]*guest   // calls that run in another replica, by their handle
+	server   *mcp.ServerSession  // once there is one
 	waiting  int                 // bytes in out
 	ending   bool
 	once     struct{ overflow, failed, closed sync.Once }
@@ -90,20 +92,31 @@ func (s *session) Write(_ context.Context, m jsonrpc.Message) error {
 		if s.cancelled(response.ID) {
 			return nil
 		}
-		if wire := new(jsonrpc.Error); response.Error != nil && (!errors.As(response.Error, &wire) || wire.Code == 0) {
-			// The SDK gives no code when it cannot decode params.
-			response.Error = &jsonrpc.Error{Code: rpc.CodeInvalidParams, Message: response.Error.Error()}
-		}
-		if response.Error != nil {
-			if undecoded := mcpserver.Undecoded(response.Error.Error()); undecoded != "" {
-				response.Error = &jsonrpc.Error{Code: rpc.CodeInvalidParams, Message: undecoded}
-			}
-		}
+		mend(response)
 	}
 	data, err := jsonrpc.EncodeMessage(m)
 	if err != nil {
 		return err
 	}
+	return s.enqueue(data)
+}
+
+// mend gives the SDK's errors a code and words for those who sent the request.
+func mend(response *jsonrpc.Response) {
+	if response.Error == nil {
+		return
+	}
+	if wire := new(jsonrpc.Error); !errors.As(response.Error, &wire) || wire.Code == 0 {
+		// The SDK gives no code when it cannot decode params.
+		response.Error = &jsonrpc.Error{Code: rpc.CodeInvalidParams, Message: response.Error.Error()}
+	}
+	if undecoded := mcpserver.Undecoded(response.Error.Error()); undecoded != "" {
+		response.Error = &jsonrpc.Error{Code: rpc.CodeInvalidParams, Message: undecoded}
+	}
+}
+
+// enqueue puts a message into the queue of the stream.
+func (s *session) enqueue(data []byte) error {
 	select {
 	case <-s.closed:
 		return io.ErrClosedPipe

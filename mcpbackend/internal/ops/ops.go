@@ -116,6 +116,28 @@ func (m *Metrics) WatchDocument(outcomes []string, confirmed func() time.Time, t
 // Fetched counts a fetch.
 func (d *Document) Fetched(outcome string) { d.fetches.WithLabelValues(outcome).Inc() }
 
+// WatchRedis adds the Redis that the replicas share, and gives what counts its
+// commands.
+func (m *Metrics) WatchRedis() func(ok bool) {
+	commands := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "mcpbackend", Name: "redis_commands_total", Help: "Commands to the Redis that the replicas share, by outcome.",
+	}, []string{"outcome"})
+	up := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "mcpbackend", Name: "redis_up", Help: "1 when the Redis that the replicas share answered last, else 0.",
+	})
+	m.registry.MustRegister(commands, up)
+	good, bad := commands.WithLabelValues("ok"), commands.WithLabelValues("failed")
+	return func(ok bool) {
+		if ok {
+			good.Inc()
+			up.Set(1)
+			return
+		}
+		bad.Inc()
+		up.Set(0)
+	}
+}
+
 // WatchCertificate adds the end of the listeners' certificate.
 func (m *Metrics) WatchCertificate(expires func() time.Time) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -4,6 +4,7 @@
 package selection
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -41,6 +42,35 @@ type Selection struct {
 	dynamic  bool
 	// also has to allow what this one does.
 	also *Selection
+}
+
+// encoded is a selection on its way to another replica.
+type encoded struct {
+	Toolsets []string   `json:"toolsets"`
+	Tools    []string   `json:"tools"`
+	Exclude  []string   `json:"exclude"`
+	ReadOnly bool       `json:"read_only"`
+	Granted  bool       `json:"granted"`
+	Dynamic  bool       `json:"dynamic"`
+	Also     *Selection `json:"also"`
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (s *Selection) MarshalJSON() ([]byte, error) {
+	if s == nil {
+		return []byte("null"), nil
+	}
+	return json.Marshal(encoded{s.toolsets, s.tools, s.exclude, s.readOnly, s.granted, s.dynamic, s.also})
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (s *Selection) UnmarshalJSON(text []byte) error {
+	var e encoded
+	if err := json.Unmarshal(text, &e); err != nil {
+		return err
+	}
+	*s = Selection{e.Toolsets, e.Tools, e.Exclude, e.ReadOnly, e.Granted, e.Dynamic, e.Also}
+	return nil
 }
 
 // Tools is the catalogue.

@@ -1,7 +1,9 @@
 package selection_test
 
 import (
+	"encoding/json"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -192,4 +194,30 @@ func FuzzOf(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestASelectionTravels: another replica holds to it just the same.
+func TestASelectionTravels(t *testing.T) {
+	t.Parallel()
+	of := func(pairs ...string) *selection.Selection {
+		s, err := selection.Of(header(pairs...), tools)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for name, s := range map[string]*selection.Selection{
+		"none": nil,
+		"each": of("X-Mcp-Toolsets", "purchasing,inventory", "X-Mcp-Tools", "import_pdf", "X-Mcp-Exclude-Tools", "bills_list", "X-Mcp-Readonly", "true", "X-Mcp-Granted", "true", "X-Mcp-Dynamic", "true"),
+		"both": of("X-Mcp-Toolsets", "purchasing").And(of("X-Mcp-Readonly", "true")),
+	} {
+		sent, err := json.Marshal(struct{ S *selection.Selection }{s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct{ S *selection.Selection }
+		if err := json.Unmarshal(sent, &got); err != nil || !reflect.DeepEqual(got.S, s) {
+			t.Errorf("%s: %s came as %+v, %v", name, sent, got.S, err)
+		}
+	}
 }

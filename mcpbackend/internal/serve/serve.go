@@ -68,8 +68,13 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	}
 	defer api.Close()
 	stopping := make(chan struct{})
+	others, err := meet(c.Redis, metrics, log)
+	if err != nil {
+		return err
+	}
+	defer others.close()
 	runner, err := composite.New(toolcall.New(api, toolcall.Options{
-		Logger: log, Tools: tools, Stopping: stopping, Companies: companies.New(api, time.Now),
+		Logger: log, Tools: tools, Stopping: stopping, Companies: companies.New(api, time.Now), Writes: others.writes(),
 	}), api, composite.Options{APIURL: c.APIURL.String(), Logger: log})
 	if err != nil {
 		return err
@@ -92,8 +97,10 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 		return err
 	}
 	streams := legacysse.New(legacysse.Options{
-		Server: legacy, Calls: calls, MaxStreams: c.MaxStreams, MaxPerOwner: c.MaxStreamsPerSubject, Observer: metrics, Log: log, Now: time.Now,
+		Server: legacy, Calls: calls, MaxStreams: c.MaxStreams, MaxPerOwner: c.MaxStreamsPerSubject,
+		Observer: metrics, Log: log, Now: time.Now, Post: others.mail(),
 	})
+	others.start(streams)
 	following, err := follow(c, ours, tools, userAgent, metrics, log)
 	if err != nil {
 		return err
@@ -140,7 +147,9 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	}
 	go debug.FreeOSMemory() // what the start needed is not needed again
 	log.Info("serving", "version", build.Version, "commit", build.Commit, "tools", len(ours.first.Tools()), "listen", listeners[0].Addr().String(), "tls", c.TLS != nil)
-	return server.Run(ctx, main, operations...)
+	err = server.Run(ctx, main, operations...)
+	others.finish(streams)
+	return err
 }
 
 // startTracing gives no tracer without a collector.

@@ -168,11 +168,22 @@ type offer interface {
 // newEdgeOf is the whole service with these tools.
 func newEdgeOf(t testing.TB, catalogue offer, runner toolcall.Runner) *edge {
 	t.Helper()
-	return newLinkedEdge(t, catalogue, runner, nil)
+	return newEdgeWith(t, catalogue, runner, nil, nil)
+}
+
+// newReplica is newEdgeOf for a service that is not alone.
+func newReplica(t testing.TB, catalogue offer, runner toolcall.Runner, post legacysse.Post) *edge {
+	t.Helper()
+	return newEdgeWith(t, catalogue, runner, nil, post)
 }
 
 // newLinkedEdge is newEdgeOf that tells link of the traces of its clients.
 func newLinkedEdge(t testing.TB, catalogue offer, runner toolcall.Runner, link func(context.Context, string) context.Context) *edge {
+	t.Helper()
+	return newEdgeWith(t, catalogue, runner, link, nil)
+}
+
+func newEdgeWith(t testing.TB, catalogue offer, runner toolcall.Runner, link func(context.Context, string) context.Context, post legacysse.Post) *edge {
 	t.Helper()
 	e := &edge{metrics: ops.NewMetrics("v1.2.3", "abcdef"), log: &buffer{}}
 	log := slog.New(slog.NewJSONHandler(e.log, nil))
@@ -194,7 +205,7 @@ func newLinkedEdge(t testing.TB, catalogue offer, runner toolcall.Runner, link f
 		t.Fatal(err)
 	}
 	e.sse = legacysse.New(legacysse.Options{
-		Server: legacy, Calls: calls, MaxStreams: 4, MaxPerOwner: 2, Observer: e.metrics, Log: log, Now: time.Now,
+		Server: legacy, Calls: calls, MaxStreams: 4, MaxPerOwner: 2, Observer: e.metrics, Log: log, Now: time.Now, Post: post,
 	})
 	public, replace, err := documents.Changing(documents.Options{
 		PublicURL: publicURL, Build: documents.Build{Version: "v1.2.3", Commit: "abcdef"},

@@ -389,10 +389,13 @@ func (w *writer) Write(p []byte) (n int, err error) {
 }
 
 // serve runs a request until the handler returns; done is closed then.
-func (e *edge) serve(c caller, method, target, body string) (*writer, context.CancelFunc, chan struct{}) {
+func (e *edge) serve(c caller, method, target, body string, header ...string) (*writer, context.CancelFunc, chan struct{}) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := httptest.NewRequest(method, target, strings.NewReader(body)).WithContext(ctx)
 	r.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
 	c.inject(r.Header)
 	w := &writer{header: http.Header{}}
 	done := make(chan struct{})

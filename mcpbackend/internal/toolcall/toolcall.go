@@ -126,6 +126,13 @@ type Options struct {
 	Wait func(context.Context, time.Duration) bool
 	// Companies finds companies by name; without it they go by uuid alone.
 	Companies Companies
+	// Writes remembers changes; nil means a memory of this process.
+	Writes Writes
+}
+
+// Writes makes a change at most once; see [writes.Memory.Do].
+type Writes interface {
+	Do(ctx context.Context, w writes.Write, repeat bool, send func() (*neonpanel.Response, error)) writes.Answer
 }
 
 // Tools finds tools by name.
@@ -137,7 +144,7 @@ type runner struct {
 	api      API
 	maxBytes int
 	logger   *slog.Logger
-	writes   *writes.Memory
+	writes   Writes
 	tools    Tools
 	followed time.Duration
 	now      func() time.Time
@@ -151,7 +158,10 @@ func New(api API, options Options) Runner {
 	r := &runner{
 		api: api, maxBytes: options.MaxResultBytes, logger: options.Logger,
 		tools: options.Tools, followed: Followed, now: options.Now, wait: options.Wait,
-		writes: writes.New(writes.Options{Now: options.Now}), companies: options.Companies,
+		writes: options.Writes, companies: options.Companies,
+	}
+	if r.writes == nil {
+		r.writes = writes.New(writes.Options{Now: options.Now})
 	}
 	if r.now == nil {
 		r.now = time.Now

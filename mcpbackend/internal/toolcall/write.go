@@ -22,6 +22,9 @@ import (
 // firstMember says that an answer is that of an earlier call.
 const firstMember = "_first_result"
 
+// uncheckedAgain is when to try again what could not be looked up.
+const uncheckedAgain = 5 * time.Second
+
 // Endings of calls that are neither a plain success nor a failure.
 const (
 	// DryRun: the request was shown, not sent.
@@ -76,7 +79,15 @@ func (r *runner) write(ctx context.Context, t *catalogue.Tool, given values, req
 	})
 	ago := int64(answer.Ago / time.Second)
 	var withheld *unconfirmed
+	var unchecked *writes.Unchecked
 	switch {
+	case errors.As(answer.Err, &unchecked):
+		r.logger.Error("a change was not sent, for recent ones cannot be looked up", "tool", t.Name, "error", unchecked.Unwrap().Error())
+		return failed(Failure{
+			Kind: Unavailable, RetryAfter: uncheckedAgain,
+			Message: "Nothing was sent: it cannot be seen at the moment whether this same change was made just before. Try again in 5 seconds. " +
+				"With repeat set to true it is sent all the same, and then perhaps a second time.",
+		})
 	case errors.As(answer.Err, &withheld):
 		return failed(Failure{Kind: Unconfirmed, Message: withheld.message})
 	case answer.Err != nil:
