@@ -21,7 +21,7 @@ CC_FOUND := $(shell command -v $${CC:-cc} || command -v gcc)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run token bench bench-authz bench-mcp bin/bench fuzz test test-all test-conformance test-chromium test-compose test-deploy test-scaleout fmt lint clean tools
+.PHONY: help build run token bench bench-authz bench-mcp bin/bench fuzz test test-all test-conformance test-chromium test-compose test-deploy test-scaleout test-observability fmt lint clean tools
 
 ##@ Use
 
@@ -102,7 +102,7 @@ test/sandbox: test/stack
 test/e2e: test/stack
 	@echo "== test e2e's own packages"; $(call gotest,e2e) ./cmd/stack ./internal/... && $(GO) test $(RACE) -run '^$$' . >/dev/null
 
-test-all: test test-conformance test-chromium test-compose test-deploy test-scaleout ## Run all tests, and those that need root or Debian packages
+test-all: test test-conformance test-chromium test-compose test-deploy test-scaleout test-observability ## Run all tests, and those that need root or Debian packages
 
 test-conformance: build ## The MCP project's conformance suite, through Envoy
 	cd e2e && $(GO) test -tags conformance -run Conformance -count=1 -timeout 8m .
@@ -133,6 +133,13 @@ test-deploy: build ## Kubernetes and ECS: render, judge, and as root run the pod
 	  tags=; echo "only root can give containers users and roots of their own: the pod is not run"; fi; \
 	cd deploy && $(GO) test -tags "$$tags" -count=1 -timeout 8m ./...
 	@deploy/ecs/lint
+
+# Without what finds targets in clouds, which is most of it and which no test of
+# rules needs.
+test-observability: tools ## Alerts: promtool's check and its unit tests
+	@mkdir -p .cache/tools; echo "building promtool"; $(GO) -C tools/promtool build -tags remove_all_sd -o ../../.cache/tools/promtool github.com/prometheus/prometheus/cmd/promtool
+	@.cache/tools/promtool check rules --lint=all --lint-fatal deploy/observability/rules.yaml
+	@.cache/tools/promtool test rules deploy/observability/rules_test.yaml deploy/observability/rules_slow_test.yaml
 
 bench: bin/bench ## Measure start, authz, edge and mcpbackend side by side with their yardsticks
 	@bin/bench all
