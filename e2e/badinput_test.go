@@ -83,7 +83,7 @@ func TestBadArguments(t *testing.T) {
 			}{
 				{"missing argument", "list_warehouses", "companyuuid", map[string]any{}},
 				{"ill-typed argument", "list_companies", "page", map[string]any{"page": "many"}},
-				{"out of range", "list_companies", "per_page", map[string]any{"per_page": 100_000}},
+				{"out of range", "list_companies", "limit", map[string]any{"limit": 100_000}},
 				{"unknown company", "list_warehouses", "", map[string]any{"companyUuid": "0000000000000000000000000000000000000000"}},
 				{"company that climbs", "list_warehouses", "companyuuid", map[string]any{"companyUuid": "../../etc"}},
 				{"unknown item", "inventory_balances", "", map[string]any{"companyUuid": company, "inventoryId": 999_999_999}},

@@ -17,8 +17,15 @@ const (
 // defaultList is the member that holds the rows of a list that is paged.
 const defaultList = "data"
 
-// maxLimit is the most rows that one call gives.
-const maxLimit = 200
+// MaxLimit is the most rows that one call gives.
+const MaxLimit = 200
+
+// Bounds of what shapes an answer: beyond every cursor, and every choice of fields
+// that makes sense.
+const (
+	maxCursor = 200
+	maxFields = 100
+)
 
 // answerArguments gives a tool that reads the arguments that shape its answer.
 // list is the member that holds the rows, if the overlay says so.
@@ -36,9 +43,10 @@ func answerArguments(parameters []Parameter, list string) ([]Parameter, string) 
 	if paged && list == "" {
 		list = defaultList
 	}
-	one, most := 1.0, float64(maxLimit)
+	one, most := 1.0, float64(MaxLimit)
+	longestCursor, mostFields := int64(maxCursor), int64(maxFields)
 	extra := []Parameter{
-		{Argument: CursorArgument, Schema: &Schema{Type: "string", Description: "next_cursor of the answer before, to go on there"}},
+		{Argument: CursorArgument, Schema: &Schema{Type: "string", Description: "next_cursor of the answer before, to go on there", MaxLength: &longestCursor}},
 	}
 	if list != "" {
 		extra = append(extra, Parameter{Argument: LimitArgument, Schema: &Schema{
@@ -46,7 +54,8 @@ func answerArguments(parameters []Parameter, list string) ([]Parameter, string) 
 		}})
 	}
 	extra = append(extra, Parameter{Argument: FieldsArgument, Schema: &Schema{
-		Type: "array", Description: "Return only these, such as id or vendor.name", Items: &Schema{Type: "string"},
+		Type: "array", Description: "Return only these, such as id or vendor.name", MaxItems: &mostFields,
+		Items: &Schema{Type: "string"},
 	}})
 	for _, p := range extra {
 		if taken[p.Argument] {

@@ -77,8 +77,8 @@ func TestUnknownOperationsBecomeToolsWithCare(t *testing.T) {
 }
 
 // answerProperties are the arguments of a tool that reads one thing.
-const answerProperties = `,"cursor":{"type":"string","description":"next_cursor of the answer before, to go on there"}` +
-	`,"fields":{"type":"array","description":"Return only these, such as id or vendor.name","items":{"type":"string"}}`
+const answerProperties = `,"cursor":{"type":"string","description":"next_cursor of the answer before, to go on there","maxLength":200}` +
+	`,"fields":{"type":"array","description":"Return only these, such as id or vendor.name","maxItems":100,"items":{"type":"string"}}`
 
 func TestSchemasAreInlined(t *testing.T) {
 	t.Parallel()

@@ -57,8 +57,28 @@ func TestToolsAreReadsWithTheScopesOfTheirOperations(t *testing.T) {
 			if property["type"] == nil || property["description"] == nil || property["$ref"] != nil {
 				t.Errorf("%s.%s: %v", name, argument, property)
 			}
+			if !isBounded(property) {
+				t.Errorf("%s.%s has no bounds: %v", name, argument, property)
+			}
 		}
 	}
+}
+
+// isBounded says that a schema says how long, large or many.
+func isBounded(property map[string]any) bool {
+	has := func(keywords ...string) bool {
+		return !slices.ContainsFunc(keywords, func(k string) bool { return property[k] == nil })
+	}
+	switch property["type"] {
+	case "string":
+		return has("minLength", "maxLength") || has("enum") || has("format")
+	case "integer":
+		return has("minimum", "maximum")
+	case "array":
+		items, _ := property["items"].(map[string]any)
+		return has("maxItems") && isBounded(items)
+	}
+	return false
 }
 
 // The two schemas are what ChatGPT expects, to the member.
@@ -72,7 +92,7 @@ func TestSearchAndFetchTakeOneString(t *testing.T) {
 		}
 		properties := schema["properties"].(map[string]any)
 		property, _ := properties[argument].(map[string]any)
-		if len(properties) != 1 || property["type"] != "string" || fmt.Sprint(schema["required"]) != "["+argument+"]" {
+		if len(properties) != 1 || property["type"] != "string" || property["minLength"] != 1.0 || property["maxLength"] == nil || fmt.Sprint(schema["required"]) != "["+argument+"]" {
 			t.Errorf("%s takes %s", name, tool.InputSchema)
 		}
 	}

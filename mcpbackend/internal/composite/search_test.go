@@ -52,6 +52,16 @@ func searched(t *testing.T, r toolcall.Result) finding {
 	return f
 }
 
+func TestSearchTakesOtherWordsForItsQuery(t *testing.T) {
+	t.Parallel()
+	for _, arguments := range []string{`{"q":"blue"}`, `{"search":"blue"}`, `{"params":{"Query":"blue"}}`, `"{\"query\":\"blue\"}"`} {
+		a := &api{answer: answers(map[string]string{"listCompanies": list(acme), "vendors.list": list(`{"id":3,"name":"Blue"}`)})}
+		if got := searched(t, run(t.Context(), t, a, "search", arguments)); len(got.Results) != 1 {
+			t.Errorf("%s: %+v", arguments, got)
+		}
+	}
+}
+
 func TestSearchLooksEverywhereInEveryCompany(t *testing.T) {
 	t.Parallel()
 	a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch)})}

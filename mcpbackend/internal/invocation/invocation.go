@@ -22,6 +22,7 @@ import (
 
 // Tools is the catalogue as a call sees it.
 type Tools interface {
+	Tools() []catalogue.Tool
 	Lookup(name string) (catalogue.Tool, bool)
 }
 
@@ -102,6 +103,24 @@ func (s *Service) LeftOut(c identity.Caller, name string) bool {
 	return ok && !c.Selection.Allows(&t)
 }
 
+// Meant asks whether another tool was meant by a name that is none: " Did you
+// mean bills_list?", or "" when no name comes near.
+func (s *Service) Meant(c identity.Caller, name string) string {
+	tools := s.Tools.Tools()
+	if c.Selection != nil {
+		tools = slices.DeleteFunc(slices.Clone(tools), func(t catalogue.Tool) bool { return !c.Selection.Allows(&t) })
+	}
+	names := catalogue.Nearest(tools, name)
+	switch n := len(names); n {
+	case 0:
+		return ""
+	case 1:
+		return " Did you mean " + names[0] + "?"
+	default:
+		return " Did you mean " + strings.Join(names[:n-1], ", ") + " or " + names[n-1] + "?"
+	}
+}
+
 // Authorize says whether the caller may call the tool of that name at all; nil
 // means yes, or that there is no such tool. It is for transports that can
 // refuse before they dispatch; Call judges again.
@@ -160,7 +179,7 @@ func (s *Service) Call(ctx context.Context, c identity.Caller, via Transport, na
 		if s.LeftOut(c, name) {
 			return Outcome{Result: failure(toolcall.NotFound, "The X-MCP headers of this client leave that tool out. tools/list names those there are.")}
 		}
-		return Outcome{Result: failure(toolcall.NotFound, "There is no such tool. tools/list names those there are.")}
+		return Outcome{Result: failure(toolcall.NotFound, "There is no such tool."+s.Meant(c, name)+" tools/list names those there are.")}
 	}
 	d, reported := judge(c, t)
 	if d != nil {

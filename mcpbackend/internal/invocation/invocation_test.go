@@ -20,6 +20,8 @@ type one struct{ tool catalogue.Tool }
 
 func (o one) Lookup(name string) (catalogue.Tool, bool) { return o.tool, name == o.tool.Name }
 
+func (o one) Tools() []catalogue.Tool { return []catalogue.Tool{o.tool} }
+
 type answer func() toolcall.Result
 
 func (a answer) Run(context.Context, catalogue.Tool, json.RawMessage, toolcall.Caller) toolcall.Result {

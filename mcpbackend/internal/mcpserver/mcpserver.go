@@ -400,7 +400,7 @@ func (h handler) offered(next mcp.MethodHandler) mcp.MethodHandler {
 			case fixtures.Tool(p.Name):
 			case !known:
 				h.calls.Unknown(call.Caller, h.via)
-				message := "Unknown tool %q. tools/list names the tools."
+				message := "Unknown tool %q." + h.calls.Meant(call.Caller, p.Name) + " tools/list names the tools."
 				if h.calls.LeftOut(call.Caller, p.Name) {
 					message = "The tool %q is left out by the X-MCP headers of this client. tools/list names the tools."
 				}

@@ -73,7 +73,7 @@ func (h Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := h.Calls.Call(r.Context(), caller, invocation.Plain, name, arguments)
 	switch {
 	case !out.Known:
-		description := "There is no such tool. GET /mcp/capabilities lists the tools."
+		description := "There is no such tool." + h.Calls.Meant(caller, name) + " GET /mcp/capabilities lists the tools."
 		if h.Calls.LeftOut(caller, name) {
 			description = "The X-MCP headers of this request leave that tool out."
 		}

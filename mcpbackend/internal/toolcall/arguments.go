@@ -62,7 +62,7 @@ func readArguments(t *catalogue.Tool, arguments json.RawMessage) (values, []stri
 			}
 			continue
 		}
-		c := checker{}
+		c := checker{anyPageSize: t.Operation.List != ""}
 		given[i] = c.argument(p, raw)
 		faults = append(faults, c.faults...)
 	}
@@ -88,7 +88,27 @@ func find(parameters []catalogue.Parameter, name string) int {
 			return i
 		}
 	}
+	if sameWords(name, "id") {
+		return theID(parameters)
+	}
 	return -1
+}
+
+// theID is the one id that a tool takes beside that of a company: it is clear
+// what a bare id is then.
+func theID(parameters []catalogue.Parameter) int {
+	found := -1
+	for i := range parameters {
+		p := &parameters[i]
+		if p.In != catalogue.InPath || p.Hidden || p.Names != "" || !strings.HasSuffix(strings.ToLower(p.Name), "id") {
+			continue
+		}
+		if found >= 0 {
+			return -1
+		}
+		found = i
+	}
+	return found
 }
 
 func sameWords(a, b string) bool {
@@ -111,11 +131,18 @@ func lower(c byte) byte {
 	return c
 }
 
-// unwrap removes what clients put around arguments: {"params": {…}}, and JSON
-// inside a string.
+// wrappers are members that clients put around arguments.
+var wrappers = []string{"params", "arguments", "args", "parameters", "input"}
+
+// unwrap removes what clients put around arguments, or around some of them:
+// {"params": {…}}, and JSON inside a string.
 func unwrap(raw json.RawMessage, isArgument func(string) bool) (map[string]json.RawMessage, string) {
+	return unwrapAt(raw, isArgument, 0)
+}
+
+func unwrapAt(raw json.RawMessage, isArgument func(string) bool, depth int) (map[string]json.RawMessage, string) {
 	const wrong = "the arguments must be a JSON object"
-	for range maxWrapping + 1 {
+	for ; depth <= maxWrapping; depth++ {
 		raw = bytes.TrimSpace(raw)
 		if len(raw) == 0 || string(raw) == "null" {
 			return nil, ""
@@ -132,16 +159,64 @@ func unwrap(raw json.RawMessage, isArgument func(string) bool) (map[string]json.
 			if json.Unmarshal(raw, &members) != nil {
 				return nil, wrong + " that is well formed"
 			}
-			inner, wrapped := members["params"]
-			if !wrapped || len(members) != 1 || isArgument("params") {
+			wrapper := wrapperOf(members, isArgument)
+			switch {
+			case wrapper == "":
 				return members, ""
+			case len(members) == 1 && (wrapper == wrappers[0] || holdsObject(members[wrapper])):
+				raw = members[wrapper]
+				continue
+			case string(members[wrapper]) == "null":
+				delete(members, wrapper)
+				return members, ""
+			case !holdsObject(members[wrapper]):
+				return members, "" // it is named as an argument that there is not
 			}
-			raw = inner
+			// Some are wrapped, others stand beside them.
+			inner, fault := unwrapAt(members[wrapper], isArgument, depth+1)
+			if fault != "" {
+				return nil, fault
+			}
+			delete(members, wrapper)
+			for name, value := range inner {
+				if beside, twice := members[name]; twice && !sameJSON(beside, value) {
+					return nil, fmt.Sprintf("%s is given twice, in %s and beside it", show(name), wrapper)
+				}
+				members[name] = value
+			}
+			return members, ""
 		default:
 			return nil, wrong
 		}
 	}
 	return nil, wrong + ", not wrapped more than " + strconv.Itoa(maxWrapping) + " times"
+}
+
+// wrapperOf is the member around the arguments; "" for none.
+func wrapperOf(members map[string]json.RawMessage, isArgument func(string) bool) string {
+	for _, name := range wrappers {
+		if _, ok := members[name]; ok && !isArgument(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// holdsObject says that a value is an object, or a string that may hold one.
+func holdsObject(raw json.RawMessage) bool {
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 || raw[0] != '"' {
+		return len(raw) > 0 && raw[0] == '{'
+	}
+	inner := strings.TrimSpace(text(raw))
+	return strings.HasPrefix(inner, "{") || strings.HasPrefix(inner, `"`)
+}
+
+// sameJSON says that two values are the same, however they are written.
+func sameJSON(a, b json.RawMessage) bool {
+	x, ok := decode(bytes.TrimSpace(a))
+	y, also := decode(bytes.TrimSpace(b))
+	return ok && also && equal(x, y)
 }
 
 func missing(p *catalogue.Parameter) string {

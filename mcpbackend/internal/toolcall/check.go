@@ -17,7 +17,12 @@ import (
 )
 
 // checker checks values against schemas and collects the faults.
-type checker struct{ faults []string }
+type checker struct {
+	faults []string
+	// anyPageSize takes every size of pages that could be meant: it only says how
+	// many rows are wanted.
+	anyPageSize bool
+}
 
 const maxFaults = 20
 
@@ -38,9 +43,18 @@ func (c *checker) argument(p *catalogue.Parameter, raw json.RawMessage) json.Raw
 		return nil
 	}
 	before := len(c.faults)
-	c.value(p.Schema, value, p.Argument)
+	schema := p.Schema
+	if c.anyPageSize && p.Unlisted && p.Argument == catalogue.PerPageArgument {
+		one := 1.0
+		schema = &catalogue.Schema{Type: schema.Type, Minimum: &one}
+	}
+	c.value(schema, value, p.Argument)
 	switch {
 	case len(c.faults) > before:
+		// A name or a uuid where a number is wanted: say where numbers are.
+		if p.Schema.Description != "" && wantsNumber(p.Schema) && holdsText(value) {
+			c.faults[len(c.faults)-1] += "; " + p.Argument + " is " + describe(p.Schema)
+		}
 	case p.Names == catalogue.Companies:
 		c.company(p, raw)
 	case p.Uniform != "":
@@ -49,6 +63,20 @@ func (c *checker) argument(p *catalogue.Parameter, raw json.RawMessage) json.Raw
 		c.fault(p.Argument, "must be 1 to 128 letters, digits and . _ : ~ - only, beginning with a letter or digit; %s", describe(p.Schema))
 	}
 	return raw
+}
+
+func wantsNumber(s *catalogue.Schema) bool {
+	return s.Type == "integer" || s.Type == "array" && s.Items != nil && s.Items.Type == "integer"
+}
+
+func holdsText(value any) bool {
+	switch v := value.(type) {
+	case string:
+		return true
+	case []any:
+		return slices.ContainsFunc(v, func(item any) bool { _, ok := item.(string); return ok })
+	}
+	return false
 }
 
 // uniform refuses entries that differ where the API would drop all but those

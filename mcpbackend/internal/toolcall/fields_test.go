@@ -48,7 +48,7 @@ func TestUnknownFieldsAreNamedWithThoseThereAre(t *testing.T) {
 		`[""]`:                `fields must be names`,
 		`["<script>"]`:        `no field is named (one not shown)`,
 		`[1,{}]`:              `fields`,
-		`["x` + strings.Repeat(`","x`, 100) + `"]`: `at most 100 names`,
+		`["x` + strings.Repeat(`","x`, 100) + `"]`: `fields must have at most 100 entries, not 101`,
 	} {
 		result := s.call(t, "bills_list", `{"companyUuid":"a","fields":`+fields+`}`)
 		if result.Failure == nil || result.Failure.Kind != InvalidArguments || !strings.Contains(result.Text, want) {

@@ -79,6 +79,15 @@ func plan(t *catalogue.Tool, given values) (*reading, []string) {
 			r.from.size = whole(given[i])
 		}
 	}
+	if r.perPage >= 0 && r.limit == 0 && r.from.size != within(t.Operation.Parameters[r.perPage].Schema, r.from.size) {
+		// Pages of a size that the API does not have: so many rows are wanted.
+		size := min(r.from.size, catalogue.MaxLimit)
+		r.limit = size
+		if r.firstPage > 1 {
+			r.from.index = (r.firstPage - 1) * size
+			r.firstPage = 0
+		}
+	}
 	if r.page >= 0 && r.perPage >= 0 && r.limit > 0 {
 		r.from.size = within(r.tool.Operation.Parameters[r.perPage].Schema, r.limit)
 	}

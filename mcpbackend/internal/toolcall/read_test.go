@@ -207,6 +207,14 @@ func TestPageArgumentsOfOldClientsStillCount(t *testing.T) {
 		`{"companyUuid":"a","page":2,"per_page":20}`: {20, 20},
 		`{"companyUuid":"a","per_page":60}`:          {0, 60},
 		`{"companyUuid":"a","page":9}`:               {0, 0},
+		// Sizes that the API does not have.
+		`{"companyUuid":"a","per_page":5}`:               {0, 5},
+		`{"companyUuid":"a","per_page":5,"page":3}`:      {10, 5},
+		`{"companyUuid":"a","per_page":"80"}`:            {0, 80},
+		`{"companyUuid":"a","per_page":80,"page":2}`:     {80, 20},
+		`{"companyUuid":"a","per_page":100000}`:          {0, 100},
+		`{"companyUuid":"a","per_page":100000,"page":2}`: {0, 0},
+		`{"companyUuid":"a","per_page":100,"limit":7}`:   {0, 7},
 	} {
 		var got listed
 		if err := json.Unmarshal(s.call(t, "list_inventory_items", arguments).Structured, &got); err != nil {
