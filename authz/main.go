@@ -15,8 +15,8 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/doctor"
 )
 
-// version is set by the linker.
-var version string
+// version and commit are set by the linker.
+var version, commit string
 
 type program struct {
 	Version kong.VersionFlag `help:"Print the version and exit."`
@@ -28,14 +28,11 @@ type program struct {
 }
 
 func main() {
-	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
-		version = info.Main.Version
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	chosen := kong.Parse(&program{},
 		kong.Name("authz"),
 		kong.Description("Verifies NeonPanel access tokens for Envoy (gRPC ext_authz) and serves the OAuth discovery documents. Every flag is also an environment variable of the same name. To serve and explain, an empty value means the default."),
-		kong.Vars{"version": version},
+		kong.Vars{"version": versionName()},
 		kong.UsageOnError(),
 		// Kong's own status for wrong usage is 80.
 		kong.Exit(func(code int) { os.Exit(min(code, command.WrongUsage(os.Args))) }),
@@ -43,4 +40,11 @@ func main() {
 	status := command.Run(ctx, chosen, os.Stderr)
 	stop()
 	os.Exit(status)
+}
+
+func versionName() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
+		return info.Main.Version
+	}
+	return version + " (commit " + commit + ")"
 }

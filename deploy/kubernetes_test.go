@@ -3,6 +3,7 @@ package deploy
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -99,6 +100,34 @@ func TestBothRenderingsAreTheSameObjects(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+var update = flag.Bool("update", false, "write kubernetes/rendered anew")
+
+// What the overlays make is kept as files, for readers, for "kubectl apply", and
+// for the schemas of Kubernetes, which "make test" compares them with.
+func TestTheRenderedFilesAreWhatTheOverlaysMake(t *testing.T) {
+	t.Parallel()
+	for variant := range variants {
+		documents, err := render.Kustomize("kubernetes/overlays/" + variant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := append([]byte("# Made of overlays/"+variant+": change that, not this.\n"), bytes.Join(documents, []byte("---\n"))...)
+		file := filepath.Join("kubernetes/rendered", variant+".yaml")
+		if *update {
+			if err := os.WriteFile(file, want, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s is stale (%v): cd deploy && go test -run TheRenderedFiles -update .", file, err)
+		}
+	}
+	files, err := filepath.Glob("kubernetes/rendered/*")
+	if err != nil || len(files) != len(variants) {
+		t.Errorf("%v, but there are %d overlays: %v", files, len(variants), err)
 	}
 }
 

@@ -429,7 +429,7 @@ func TestWrongPortIsOneLine(t *testing.T) {
 func TestVersionIsOneLine(t *testing.T) {
 	t.Parallel()
 	bin := filepath.Join(t.TempDir(), "stack")
-	args := []string{"build", "-buildvcs=false", "-ldflags", "-X main.version=v1.2.3-test", "-o", bin}
+	args := []string{"build", "-buildvcs=false", "-ldflags", "-X main.version=v1.2.3-test -X main.commit=0123abc", "-o", bin}
 	// With the race detector as this test has it, all but the linking is done.
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		args = append(args, "-race")
@@ -439,7 +439,7 @@ func TestVersionIsOneLine(t *testing.T) {
 		t.Fatalf("%v %s", err, out)
 	}
 	out, err := exec.CommandContext(t.Context(), bin, "--version").CombinedOutput()
-	if err != nil || string(out) != "v1.2.3-test\n" {
+	if err != nil || string(out) != "v1.2.3-test (commit 0123abc)\n" {
 		t.Errorf("%v %q", err, out)
 	}
 }

@@ -47,7 +47,7 @@ func main() {
 		}
 	}
 	build = documents.Build{Version: cmp.Or(build.Version, "unknown"), Commit: cmp.Or(build.Commit, "unknown")}
-	cli := kong.Parse(&program{}, kong.Name("mcpbackend"), kong.UsageOnError(), kong.Vars{"version": build.Version},
+	cli := kong.Parse(&program{}, kong.Name("mcpbackend"), kong.UsageOnError(), kong.Vars{"version": build.Version + " (commit " + build.Commit + ")"},
 		kong.Description("Serves the NeonPanel API as MCP tools, behind the gateway. Every flag is also an environment variable of the same name."))
 	if err := cli.Run(build); err != nil {
 		fmt.Fprintln(os.Stderr, "mcpbackend:", err)

@@ -56,12 +56,12 @@ func main() {
 	}
 }
 
-// version is set by the linker.
-var version string
+// version and commit are set by the linker.
+var version, commit string
 
 func versionName() string {
 	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
 		return info.Main.Version
 	}
-	return version
+	return version + " (commit " + commit + ")"
 }

@@ -67,7 +67,8 @@ func (c *clientsCmd) Run(ctx context.Context) error {
 	install := clients.Installer{Source: c.Source, Cache: c.Cache}
 	_, python := install.Python(ctx)
 	_, inspector := install.Inspector(ctx)
-	return errors.Join(python, inspector)
+	_, kubernetes := install.Kubernetes(ctx)
+	return errors.Join(python, inspector, kubernetes)
 }
 
 type runCmd struct {

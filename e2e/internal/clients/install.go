@@ -18,7 +18,7 @@ import (
 // Installer puts pinned clients into a cache directory. What is there is used
 // again as long as the pins are the same.
 type Installer struct {
-	// Source is the directory with the pins: python/ and node/.
+	// Source is the directory with the pins: a directory for each client.
 	Source string
 	// Cache is where the clients go.
 	Cache string
@@ -26,26 +26,42 @@ type Installer struct {
 	Progress func(format string, args ...any)
 }
 
-// Python installs the Python MCP SDK. No virtual environment is needed, so
-// that Debian's Python without its venv package is enough.
+// Python installs the Python MCP SDK.
 func (i Installer) Python(ctx context.Context) (*Python, error) {
-	// The executable behind shims of version managers, which need an
-	// environment that the client does not get.
-	out, err := exec.CommandContext(ctx, "python3", "-c", "import sys; print(sys.executable); print('%d.%d' % sys.version_info[:2])").Output()
-	if err != nil {
-		return nil, fmt.Errorf("the Python client needs python3 (3.10 or later) with pip: %w", err)
-	}
-	executable, version, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	requirements := filepath.Join(i.Source, "python", "requirements.txt")
-	lib, err := i.install(ctx, "python", version, []string{requirements}, func(dir string) *exec.Cmd {
-		return exec.CommandContext(ctx, executable, "-m", "pip", "install",
-			"--require-hashes", "--only-binary", ":all:", "--no-deps", "--target", dir,
-			"--disable-pip-version-check", "--no-warn-script-location", "--quiet", "-r", requirements)
-	})
+	executable, lib, err := i.pip(ctx, "python")
 	if err != nil {
 		return nil, err
 	}
 	return &Python{executable: executable, lib: lib, script: filepath.Join(i.Source, "python", "client.py")}, nil
+}
+
+// Kubernetes installs the schemas of Kubernetes' objects, with their validator.
+func (i Installer) Kubernetes(ctx context.Context) (*Kubernetes, error) {
+	executable, lib, err := i.pip(ctx, "kubernetes")
+	if err != nil {
+		return nil, err
+	}
+	return &Kubernetes{executable: executable, lib: lib}, nil
+}
+
+// pip installs what the requirements in the directory of that name pin, and
+// returns a Python and the directory of the packages. No virtual environment is
+// needed, so that Debian's Python without its venv package is enough.
+func (i Installer) pip(ctx context.Context, name string) (executable, lib string, err error) {
+	// The executable behind shims of version managers, which need an
+	// environment that the client does not get.
+	out, err := exec.CommandContext(ctx, "python3", "-c", "import sys; print(sys.executable); print('%d.%d' % sys.version_info[:2])").Output()
+	if err != nil {
+		return "", "", fmt.Errorf("the %s client needs python3 (3.10 or later) with pip: %w", name, err)
+	}
+	executable, version, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	requirements := filepath.Join(i.Source, name, "requirements.txt")
+	lib, err = i.install(ctx, name, version, []string{requirements}, func(dir string) *exec.Cmd {
+		return exec.CommandContext(ctx, executable, "-m", "pip", "install",
+			"--require-hashes", "--only-binary", ":all:", "--no-deps", "--target", dir,
+			"--disable-pip-version-check", "--no-warn-script-location", "--quiet", "-r", requirements)
+	})
+	return executable, lib, err
 }
 
 // Inspector installs MCP Inspector and a Node that is new enough for it.
