@@ -182,7 +182,7 @@ func (c Config) Warnings() []string {
 		w = append(w, "AUTHZ_AUDIENCES=any: a token that the issuer made for another service is accepted here, unless its aud is a URI")
 	}
 	if c.AllowMissingIssuer {
-		w = append(w, "AUTHZ_ALLOW_MISSING_ISSUER=true: a token without iss is accepted when one of the issuer's keys signed it")
+		w = append(w, "AUTHZ_ALLOW_MISSING_ISSUER=true: a token without iss is accepted when one of the issuer's keys signed it, or when introspection calls it active")
 	}
 	if c.ReportAudience {
 		w = append(w, "AUTHZ_AUDIENCE_MODE=report: a wrong audience is logged and counted, not refused")

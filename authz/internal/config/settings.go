@@ -29,7 +29,7 @@ type Settings struct {
 	Audiences          string `name:"authz-audiences" env:"AUTHZ_AUDIENCES" group:"Tokens" help:"Values of aud accepted, comma-separated. Default: the public URL, and it with /mcp, /sse and /sse/. 'any' checks only values that are URIs."`
 	ClientIDs          string `name:"authz-client-ids" env:"AUTHZ_CLIENT_IDS" group:"Tokens" help:"Client ids accepted as aud, comma-separated (Laravel Passport puts them there)."`
 	AudienceMode       string `name:"authz-audience-mode" env:"AUTHZ_AUDIENCE_MODE" default:"enforce" group:"Tokens" help:"enforce, or report: log and count what would be refused."`
-	AllowMissingIssuer string `name:"authz-allow-missing-issuer" env:"AUTHZ_ALLOW_MISSING_ISSUER" default:"false" group:"Tokens" help:"Accept tokens without iss, as Laravel Passport makes them: true or false."`
+	AllowMissingIssuer string `name:"authz-allow-missing-issuer" env:"AUTHZ_ALLOW_MISSING_ISSUER" default:"false" group:"Tokens" help:"Accept tokens without iss, as Laravel Passport makes them, and introspection responses without: true or false."`
 	Leeway             string `name:"authz-leeway" env:"AUTHZ_LEEWAY" default:"30s" group:"Tokens" help:"Clock difference tolerated for nbf; exp gets none."`
 
 	Scopes         string `name:"authz-scopes" env:"AUTHZ_SCOPES" group:"Scopes" help:"Scopes in force, comma-separated. Default: the issuer's scopes_supported."`

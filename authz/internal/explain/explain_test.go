@@ -84,9 +84,11 @@ func TestExplanations(t *testing.T) {
 			"opaque-for-client":    claims(server.Issuer, map[string]any{"aud": "client-1"}),
 			"opaque-for-elsewhere": claims(server.Issuer, map[string]any{"aud": "https://api.example.com"}),
 			"opaque-of-another":    claims(server.Issuer, map[string]any{"iss": "https://other.example"}),
+			"opaque-without-iss":   claims(server.Issuer, map[string]any{"iss": nil}),
 		}[r.PostFormValue("token")]
 		answer := map[string]any{"active": about != nil}
 		maps.Copy(answer, about)
+		maps.DeleteFunc(answer, func(_ string, v any) bool { return v == nil })
 		issuertest.JSON(issuertest.Encode(answer))(w, r)
 	})
 	sign := func(changes map[string]any) string { return signer.Sign(claims(server.Issuer, changes)) }
@@ -242,6 +244,14 @@ func TestExplanations(t *testing.T) {
 		"opaque, of another issuer": {
 			raw: "opaque-of-another", set: introspecting,
 			verdict: explain.Refused, reason: token.IssuerMismatch, failed: []trail.Check{trail.Issuer}, others: []string{"NEONPANEL_ISSUER=https://other.example"},
+		},
+		"opaque, without iss in the answer": {
+			raw: "opaque-without-iss", set: introspecting,
+			verdict: explain.Refused, reason: token.IssuerMissing, failed: []trail.Check{trail.Issuer}, changes: []string{"AUTHZ_ALLOW_MISSING_ISSUER=true"},
+		},
+		"opaque, without iss where that is allowed": {
+			raw: "opaque-without-iss", set: func(s *config.Settings) { introspecting(s); s.AllowMissingIssuer = "true" },
+			verdict: explain.Accepted, reason: decision.ReasonOK,
 		},
 		"opaque and revoked": {
 			raw: "revoked-opaque-token", set: introspecting, verdict: explain.Refused, reason: token.Inactive, failed: []trail.Check{trail.Introspection},

@@ -79,8 +79,8 @@ func set(s *config.Settings, setting, value string) {
 }
 
 const (
-	giveUpIssuer = "A token is then told from another's by its signing key alone: whatever is signed with one of the issuer's keys passes this check, " +
-		"also tokens of a staging system or another product that shares the keys. A wrong iss stays refused."
+	giveUpIssuer = "A token is then told from another server's only by the key that signed it or, if it is opaque, by the introspection endpoint that knows it: " +
+		"whatever is signed with one of the issuer's keys, or is active there, passes this check, also tokens of a staging system or another product that shares them. A wrong iss stays refused."
 	giveUpTrust    = "Every token that this server signs is then trusted, and none of the present issuer. Not tried, because nothing is fetched from an address that a token names."
 	giveUpClient   = "Every token that the issuer made for this client is then accepted, whatever resource it was meant for; other clients stay refused. A new client has to be added here before its users can sign in."
 	giveUpAudience = "Tokens that were issued for that resource are then accepted here: whoever runs it, and is sent such tokens, can use them here in their users' name."

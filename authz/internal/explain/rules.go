@@ -106,7 +106,7 @@ var fixes = map[token.Reason]string{
 	token.ExpiryMissing:     "The issuer has to let its tokens expire.",
 	token.Expired:           "Get a fresh token. If it should still be good, compare the clocks of this machine and the issuer.",
 	token.NotYetValid:       "Compare the clocks of this machine and the issuer.",
-	token.IssuerMissing:     "The issuer has to put its identifier into iss; until then AUTHZ_ALLOW_MISSING_ISSUER.",
+	token.IssuerMissing:     "The issuer has to put its identifier into iss, of the token or of its answer about an opaque one; until then AUTHZ_ALLOW_MISSING_ISSUER.",
 	token.IssuerMismatch:    "Another server issued this token, or it writes its name in another way: NEONPANEL_ISSUER must be equal to iss to the byte, slash at the end included.",
 	token.AudienceMissing:   "The token does not say which resource it is for. Have the client send resource= (RFC 8707) and the issuer put it into aud.",
 	token.AudienceMismatch:  "The token is for another resource, or aud holds the client, as Laravel Passport has it.",

@@ -51,8 +51,8 @@ type Options struct {
 	// ReportAudience: an audience that would be refused is only logged and
 	// counted (AUTHZ_AUDIENCE_MODE=report).
 	ReportAudience bool
-	// AllowMissingIssuer: a JWT needs no `iss`; one that is there must still be
-	// right (AUTHZ_ALLOW_MISSING_ISSUER).
+	// AllowMissingIssuer: a JWT or an introspection response needs no `iss`; one that
+	// is there must still be right (AUTHZ_ALLOW_MISSING_ISSUER).
 	AllowMissingIssuer bool
 	// Leeway is for `nbf`; default 30 s, negative means none (AUTHZ_LEEWAY).
 	Leeway time.Duration
