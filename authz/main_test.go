@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // asProgram makes the test binary behave as authz itself.
@@ -20,7 +22,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // authz is the program with nothing else in its environment.
@@ -91,23 +93,23 @@ func TestRunsFromTheEnvironmentAndEndsOnSIGTERM(t *testing.T) {
 		"AUTHZ_OPS_LISTEN=unix:" + filepath.Join(dir, "ops.sock"),
 	}
 	server, log := authz(t, environment)
+	serving := make(chan struct{})
+	server.Stderr = &announced{to: log, what: `"msg":"listening"`, done: serving}
+	server.Stdout = nil
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		live, output := authz(t, environment, "healthcheck", "--live")
-		if live.Run() == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			_ = server.Process.Kill()
-			_ = server.Wait()
-			t.Fatalf("it never answers: %s; log: %s", output, log)
-		}
-		time.Sleep(10 * time.Millisecond)
+	select {
+	case <-serving:
+	case <-time.After(30 * time.Second):
+		_ = server.Process.Kill()
+		_ = server.Wait()
+		t.Fatalf("it never serves: %s", log)
 	}
-	ready, output := authz(t, environment, "healthcheck")
+	if live, output := authz(t, environment, "healthcheck", "--live", "--timeout=30s"); live.Run() != nil {
+		t.Errorf("it does not answer: %s", output)
+	}
+	ready, output := authz(t, environment, "healthcheck", "--timeout=30s")
 	if err := ready.Run(); err == nil || !strings.Contains(output.String(), "not ready") {
 		t.Errorf("without keys: %v, %s", err, output)
 	}
@@ -121,6 +123,22 @@ func TestRunsFromTheEnvironmentAndEndsOnSIGTERM(t *testing.T) {
 	if err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
+}
+
+// announced passes on what is written, and tells when a text was part of it.
+type announced struct {
+	to   *bytes.Buffer
+	what string
+	done chan struct{} // closed by then, and nil
+}
+
+func (a *announced) Write(p []byte) (int, error) {
+	n, err := a.to.Write(p)
+	if a.done != nil && strings.Contains(a.to.String(), a.what) {
+		close(a.done)
+		a.done = nil
+	}
+	return n, err
 }
 
 func TestExplainSaysTheVerdictByItsExitStatus(t *testing.T) {

@@ -73,19 +73,6 @@ func (g *gateway) bearer(t testing.TB, raw string) verdict {
 	return g.ask(t, "/mcp", "Bearer "+raw, "192.0.2.1")
 }
 
-// eventually waits for something that happens by itself; it has no end of its
-// own but the test's.
-func eventually(t *testing.T, what string, check func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !check() {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 func serveKeys(issuer *issuertest.Server, signers ...*issuertest.Signer) {
 	issuer.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signers...)))
 }
@@ -338,20 +325,23 @@ func TestDenyFileStopsACachedToken(t *testing.T) {
 		}
 	}
 	write(`subjects: ["46"]`)
-	eventually(t, "a denied subject is refused", func() bool { return g.bearer(t, raw).reason == "token_denied" })
-	if v := g.bearer(t, raw); v.status != 401 || !strings.Contains(v.challenge, `error="invalid_token"`) {
+	g.log.await(t, "deny file read", 1)
+	if v := g.bearer(t, raw); v.status != 401 || v.reason != "token_denied" || !strings.Contains(v.challenge, `error="invalid_token"`) {
 		t.Errorf("%+v", v)
 	}
 	write(`subjects: [`)
-	eventually(t, "a broken file is reported", func() bool {
-		_, text := g.get(t, "ops", "/metrics")
-		return strings.Contains(text, "\nauthz_deny_file_broken 1\n")
-	})
+	g.log.await(t, "deny file is broken", 1)
+	if _, text := g.get(t, "ops", "/metrics"); !strings.Contains(text, "\nauthz_deny_file_broken 1\n") {
+		t.Error("a broken file is not reported")
+	}
 	if v := g.bearer(t, raw); v.reason != "token_denied" {
 		t.Errorf("a broken file let go: %+v", v)
 	}
 	write(`subjects: ["47"]`)
-	eventually(t, "a mended file is in force", func() bool { return g.bearer(t, raw).status == 0 })
+	g.log.await(t, "deny file read", 2)
+	if v := g.bearer(t, raw); v.status != 0 {
+		t.Errorf("a mended file is not in force: %+v", v)
+	}
 	if _, text := g.get(t, "ops", "/metrics"); !strings.Contains(text, `authz_deny_file_reads_total{outcome="error"} 1`) {
 		t.Error("a broken reading is not counted")
 	}
@@ -383,14 +373,19 @@ func TestCachedTokenEndsWithItsKey(t *testing.T) {
 			serveKeys(issuer, signer)
 			g := start(t, issuer.Issuer, func(s *config.Settings) { s.KeysRefresh, s.Algorithms = "100ms", "RS256,PS256" })
 			g.await(t)
-			raw := signer.Sign(claims(issuer.Issuer, nil))
+			// Older than the keys, so that it does not wait for newer ones in the end.
+			raw := signer.Sign(claims(issuer.Issuer, map[string]any{"iat": 1}))
 			for range 3 {
 				if v := g.bearer(t, raw); v.status != 0 {
 					t.Fatalf("%+v", v)
 				}
 			}
 			issuer.Serve(issuertest.PathJWKS, issuertest.JSON(next.document))
-			eventually(t, "the cached token is refused", func() bool { return g.bearer(t, raw).status == 401 })
+			// One fetch may have been under way.
+			g.log.await(t, "issuer keys fetched", g.log.count("issuer keys fetched")+2)
+			if v := g.bearer(t, raw); v.status != 401 {
+				t.Errorf("the cached token: %+v", v)
+			}
 			if v := g.bearer(t, next.good.Sign(claims(issuer.Issuer, nil))); v.status != 0 {
 				t.Errorf("the new key: %+v", v)
 			}

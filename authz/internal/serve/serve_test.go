@@ -32,15 +32,20 @@ const public = "https://mcp.example.com"
 
 var signer = issuertest.NewSigner("RS256", "one", 1)
 
-// buffer is a log that may be read while it is written.
+// buffer is a log that may be read, and waited for, while it is written.
 type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu   sync.Mutex
+	b    bytes.Buffer
+	news chan struct{} // closed by the next write; nil if nobody waits
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.news != nil {
+		close(b.news)
+		b.news = nil
+	}
 	return b.b.Write(p)
 }
 
@@ -48,6 +53,32 @@ func (b *buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
+}
+
+// count is how often a message was logged.
+func (b *buffer) count(message string) int { return strings.Count(b.String(), `"msg":"`+message) }
+
+// await blocks until a message was logged so many times.
+func (b *buffer) await(t testing.TB, message string, times int) {
+	t.Helper()
+	patience := time.After(60 * time.Second)
+	for {
+		b.mu.Lock()
+		if strings.Count(b.b.String(), `"msg":"`+message) >= times {
+			b.mu.Unlock()
+			return
+		}
+		if b.news == nil {
+			b.news = make(chan struct{})
+		}
+		news := b.news
+		b.mu.Unlock()
+		select {
+		case <-news:
+		case <-patience:
+			t.Fatalf("%q was not logged %d times; log:\n%s", message, times, b)
+		}
+	}
 }
 
 // gateway is a whole authz on sockets in a directory of its own.
@@ -274,10 +305,10 @@ func TestStartsNotReadyWhileTheIssuerIsDownAndRecoversAlone(t *testing.T) {
 	if early.GetStatus().GetCode() != 503 || header(early.GetHeaders(), "retry-after") == "" || header(early.GetHeaders(), "www-authenticate") != "" {
 		t.Errorf("before the first keys: %v, want 503 with Retry-After and no challenge", early)
 	}
-	eventually(t, "/readyz says why", func() bool {
-		code, text := g.get(t, "ops", "/readyz")
-		return code == http.StatusServiceUnavailable && strings.Contains(text, "keys have not been fetched yet: ") && strings.Contains(text, "status 502")
-	})
+	g.log.await(t, "issuer keys not fetched", 1)
+	if code, text := g.get(t, "ops", "/readyz"); !(code == http.StatusServiceUnavailable && strings.Contains(text, "keys have not been fetched yet: ") && strings.Contains(text, "status 502")) {
+		t.Errorf("/readyz: %d %s", code, text)
+	}
 	if code, text := g.get(t, "ops", "/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz: %d %s", code, text)
 	}
