@@ -21,7 +21,7 @@ CC_FOUND := $(shell command -v $${CC:-cc} || command -v gcc)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run token dist images bench bench-authz bench-mcp bin/bench fuzz test test-all test-conformance test-chromium test-compose test-deploy test-scaleout test-observability fmt lint clean tools
+.PHONY: help build run token dist images bench bench-authz bench-mcp bin/bench fuzz test test-all test-http3 test-conformance test-chromium test-compose test-deploy test-scaleout test-observability fmt lint clean tools
 
 ##@ Use
 
@@ -124,7 +124,7 @@ test/sandbox: test/stack
 test/e2e: test/stack
 	@echo "== test e2e's own packages"; $(call gotest,e2e) ./cmd/stack ./internal/... && $(GO) test $(RACE) -run '^$$' . >/dev/null
 
-test-all: test test-conformance test-chromium test-compose test-deploy test-scaleout test-observability ## Run all tests, and those that need root or Debian packages
+test-all: test test-http3 test-conformance test-chromium test-compose test-deploy test-scaleout test-observability ## Run all tests, and those that need root or Debian packages
 
 test-conformance: build ## The MCP project's conformance suite, through Envoy
 	cd e2e && $(GO) test -tags conformance -run Conformance -count=1 -timeout 8m .
@@ -136,6 +136,10 @@ test-chromium: build ## The pages in a real Chromium, judged by axe-core (PICTUR
 
 test-compose: build ## docker-compose.yml on a local container engine
 	e2e/compose/run
+
+test-http3: tools ## HTTP/3 at the edge, with a client of another author
+	@envoy/fetch bin/envoy
+	cd envoy && $(GO) test $(RACE) -tags http3 -run HTTP3 -count=1 -timeout 8m ./internal/bootstrap
 
 # The service has no releases, only commits. What is fetched is kept by its version.
 RATELIMIT_VERSION := v1.4.1-0.20260122083618-3fb702589d36
@@ -199,6 +203,7 @@ lint: tools ## gofmt, go vet, staticcheck, govulncheck
 	@bad=$$(gofmt -l $(ALL)); if [ -n "$$bad" ]; then echo "gofmt: run 'make fmt' for:"; echo "$$bad"; exit 1; fi
 	@for m in $(ALL); do echo "== lint $$m"; (cd $$m && $(GO) vet ./... && ../.cache/tools/staticcheck ./...) || exit 1; done
 	@cd e2e && $(GO) vet -tags chromium,conformance,scaleout ./... && ../.cache/tools/staticcheck -tags chromium,conformance,scaleout ./...
+	@cd envoy && $(GO) vet -tags http3 ./internal/bootstrap && ../.cache/tools/staticcheck -tags http3 ./internal/bootstrap
 	@cd deploy && $(GO) vet -tags pod ./... && ../.cache/tools/staticcheck -tags pod ./...
 	@cd mcpbackend && $(GO) vet -tags redis ./internal/... && ../.cache/tools/staticcheck -tags redis ./internal/...
 	@cd mcpbackend && $(GO) vet -tags conformance ./internal/fixtures && ../.cache/tools/staticcheck -tags conformance ./internal/fixtures

@@ -45,7 +45,7 @@ func New(edge settings.Edge) (*bootstrapv3.Bootstrap, error) {
 		}}},
 		OverloadManager: b.overload(),
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{
-			Listeners: []*listenerv3.Listener{b.listener()},
+			Listeners: append([]*listenerv3.Listener{b.listener()}, b.quicListener()...),
 			Clusters: append([]*clusterv3.Cluster{
 				b.cluster(authzCluster, edge.Authz, names.Authz, grpcUpstream),
 				b.cluster(discoveryCluster, edge.Discovery, names.Authz, httpUpstream),

@@ -298,9 +298,9 @@ func TestALimitThatIsGoneIsNoticed(t *testing.T) {
 				}
 			})
 			limited := false
-			for i := range 120 {
+			for i := range 60 {
 				e.wantPass(t, fmt.Sprintf("user-%d/app", i))
-				if i%30 == 0 { // the other users come between
+				if i%25 == 0 { // the other users come between
 					a := e.do(t, call{method: "POST", target: "/mcp", header: []string{"Authorization: Bearer alice/app"}})
 					limited = limited || a.StatusCode == 429
 				}

@@ -510,7 +510,7 @@ func TestEdge(t *testing.T) {
 // logLine waits for the access log's line of a request; Envoy writes it after the response.
 func (e *edge) logLine(t *testing.T, id string) map[string]any {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		text, err := os.ReadFile(e.dir + "/access.log")
 		if err != nil {
 			t.Fatal(err)

@@ -55,6 +55,7 @@ func example() settings.Settings {
 		Listen:         "127.0.0.1:0",
 		CORSOrigins:    "*",
 		TrustedHops:    "0",
+		HTTP3:          "false",
 		TLSSDS:         "/run/neonpanel/envoy/tls.yaml",
 		MaxBody:        "4MiB",
 		MaxConnections: "20000",
@@ -88,6 +89,7 @@ func render(t *testing.T, s settings.Settings) []byte {
 // edge is a running Envoy with its three upstreams.
 type edge struct {
 	addr    string // 127.0.0.1:port
+	quic    string // the same for HTTP/3; empty if it is off
 	scheme  string
 	dir     string
 	cmd     *exec.Cmd
@@ -171,7 +173,7 @@ func startEdge(t *testing.T, change ...option) *edge {
 	})
 
 	deadline := time.Now().Add(20 * time.Second)
-	for e.addr == "" {
+	for e.addr == "" || e.quic == "" && o.settings.HTTP3 == "true" {
 		if time.Now().After(deadline) {
 			t.Fatalf("Envoy is not ready:\n%s", diagnostics)
 		}
@@ -181,6 +183,7 @@ func startEdge(t *testing.T, change ...option) *edge {
 		}
 		var listeners struct {
 			Statuses []struct {
+				Name  string `json:"name"`
 				Local struct {
 					Socket struct {
 						Port int `json:"port_value"`
@@ -195,8 +198,15 @@ func startEdge(t *testing.T, change ...option) *edge {
 		if err := json.Unmarshal([]byte(body), &listeners); err != nil {
 			t.Fatal(err)
 		}
-		if len(listeners.Statuses) == 1 && listeners.Statuses[0].Local.Socket.Port != 0 {
-			e.addr = fmt.Sprintf("127.0.0.1:%d", listeners.Statuses[0].Local.Socket.Port)
+		for _, l := range listeners.Statuses {
+			at := fmt.Sprintf("127.0.0.1:%d", l.Local.Socket.Port)
+			switch {
+			case l.Local.Socket.Port == 0: // not yet
+			case l.Name == "edge-http3":
+				e.quic = at
+			default:
+				e.addr = at
+			}
 		}
 	}
 	return e

@@ -22,6 +22,11 @@ import (
 const (
 	identityPrefix = "x-neonpanel-"
 
+	// Of one connection, in HTTP/2 and HTTP/3.
+	maxStreams       = 100
+	streamWindow     = 64 << 10
+	connectionWindow = 1 << 20
+
 	// authzTimeout is longer than authz's own deadlines, so that authz chooses the error.
 	authzTimeout = 2 * time.Second
 )
@@ -36,16 +41,17 @@ func (b *builder) listener() *listenerv3.Listener {
 			TransportSocketConnectTimeout: durationpb.New(10 * time.Second),
 			Filters: []*listenerv3.Filter{{
 				Name:       "envoy.filters.network.http_connection_manager",
-				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: b.pack(b.connectionManager())},
+				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: b.pack(b.connectionManager(hcmv3.HttpConnectionManager_AUTO))},
 			}},
 		}},
 	}
 }
 
-func (b *builder) connectionManager() *hcmv3.HttpConnectionManager {
-	return &hcmv3.HttpConnectionManager{
+// connectionManager is the same for every version of HTTP.
+func (b *builder) connectionManager(codec hcmv3.HttpConnectionManager_CodecType) *hcmv3.HttpConnectionManager {
+	manager := &hcmv3.HttpConnectionManager{
 		StatPrefix: "edge",
-		CodecType:  hcmv3.HttpConnectionManager_AUTO,
+		CodecType:  codec,
 
 		// The client's address, for authz's limits and the log: the peer's, or with proxies in
 		// front the one they appended. authz reads it as x-envoy-external-address.
@@ -78,9 +84,9 @@ func (b *builder) connectionManager() *hcmv3.HttpConnectionManager {
 			HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_DROP_HEADER,
 		},
 		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{
-			MaxConcurrentStreams:        u32(100),
-			InitialStreamWindowSize:     u32(64 << 10),
-			InitialConnectionWindowSize: u32(1 << 20),
+			MaxConcurrentStreams:        u32(maxStreams),
+			InitialStreamWindowSize:     u32(streamWindow),
+			InitialConnectionWindowSize: u32(connectionWindow),
 		},
 
 		Tracing: b.tracing(),
@@ -97,6 +103,10 @@ func (b *builder) connectionManager() *hcmv3.HttpConnectionManager {
 		RouteSpecifier:   &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: b.routes()},
 		HttpFilters:      b.filters(),
 	}
+	if codec == hcmv3.HttpConnectionManager_HTTP3 {
+		manager.Http2ProtocolOptions, manager.Http3ProtocolOptions = nil, &corev3.Http3ProtocolOptions{}
+	}
+	return manager
 }
 
 func (b *builder) filters() []*hcmv3.HttpFilter {

@@ -58,6 +58,12 @@ func TestRenderingsAreValid(t *testing.T) {
 		"TLS": func(s *settings.Settings) {
 			s.TLSCert, s.TLSKey, s.TLSSDS = certificate.Cert, certificate.Key, certificate.SDS
 		},
+		"HTTP/3": func(s *settings.Settings) {
+			s.TLSCert, s.TLSKey, s.TLSSDS, s.HTTP3 = certificate.Cert, certificate.Key, certificate.SDS, "true"
+		},
+		"HTTP/3 on all IPv6 addresses": func(s *settings.Settings) {
+			s.TLSCert, s.TLSKey, s.TLSSDS, s.HTTP3, s.Listen = certificate.Cert, certificate.Key, certificate.SDS, "true", "[::]:0"
+		},
 		"admin on a socket": func(s *settings.Settings) { s.Admin = "unix:" + dir + "/admin.sock" },
 		"admin on loopback": func(s *settings.Settings) { s.Admin = "127.0.0.1:19901" },
 		"upstreams on TCP":  func(s *settings.Settings) { s.Authz, s.Discovery, s.Backend = "127.0.0.1:1", "[::1]:2", "localhost:3" },
@@ -293,7 +299,7 @@ func TestEdgeCarriesStreamsAndLargeBodies(t *testing.T) {
 			s.Close()
 		}
 	}()
-	for deadline := time.Now().Add(10 * time.Second); len(streams) < 16; {
+	for deadline := time.Now().Add(30 * time.Second); len(streams) < 16; {
 		s, err := open()
 		if err == nil {
 			streams = append(streams, s)
@@ -362,7 +368,7 @@ func TestEdgeWithTLSFollowsTheCertificate(t *testing.T) {
 
 	for serial := int64(2); serial <= 3; serial++ {
 		pool.AddCert(writeCertificate(t, files, serial))
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(30 * time.Second)
 		for {
 			response, err := get(tls.VersionTLS13, "http/1.1")
 			if err != nil {

@@ -91,10 +91,10 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 		VirtualHosts:             []*routev3.VirtualHost{own, other},
 		IgnorePortInHostMatching: true,
 		ValidateClusters:         wrapperspb.Bool(true),
-		ResponseHeadersToAdd: []*corev3.HeaderValueOption{
+		ResponseHeadersToAdd: append([]*corev3.HeaderValueOption{
 			// Answers differ by Origin, and the cors filter does not say so.
 			{Header: &corev3.HeaderValue{Key: "vary", Value: "Origin"}, AppendAction: corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD},
-		},
+		}, b.alternative()...),
 		// Nothing behind the edge uses cookies.
 		RequestHeadersToRemove: []string{"cookie"},
 	}

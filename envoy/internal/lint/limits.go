@@ -10,19 +10,23 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	commonlimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	locallimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 func connectionLimits(r *reader, report report) {
+	bounded := func(streams *wrapperspb.UInt32Value) bool { return streams != nil && streams.GetValue() <= 1000 }
 	for _, listener := range r.GetStaticResources().GetListeners() {
+		if quic := listener.GetUdpListenerConfig(); quic != nil && !bounded(quic.GetQuicOptions().GetQuicProtocolOptions().GetMaxConcurrentStreams()) {
+			report("listeners "+listener.GetName(), "quic_protocol_options: set max_concurrent_streams, at most 1000")
+		}
 		if limit := listener.GetPerConnectionBufferLimitBytes(); listener.GetUdpListenerConfig() == nil && (limit == nil || limit.GetValue() > 1<<20) {
 			report("listeners "+listener.GetName(), "set per_connection_buffer_limit_bytes, at most 1 MiB")
 		}
 	}
-	bounded := func(streams *wrapperspb.UInt32Value) bool { return streams != nil && streams.GetValue() <= 1000 }
 	for _, e := range r.edges {
-		if !bounded(e.GetHttp2ProtocolOptions().GetMaxConcurrentStreams()) {
+		if e.GetCodecType() != hcmv3.HttpConnectionManager_HTTP3 && !bounded(e.GetHttp2ProtocolOptions().GetMaxConcurrentStreams()) {
 			report(e.where, "http2_protocol_options: set max_concurrent_streams, at most 1000")
 		}
 		if e.GetStreamIdleTimeout() == nil || e.GetStreamIdleTimeout().AsDuration() <= 0 {

@@ -9,6 +9,7 @@ import (
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
@@ -17,6 +18,7 @@ import (
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ratelimit/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlymutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	quicv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/quic/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	tracingv3 "github.com/envoyproxy/go-control-plane/envoy/type/tracing/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -35,7 +37,7 @@ import (
 func sound(t *testing.T, change ...func(*settings.Settings)) *bootstrapv3.Bootstrap {
 	t.Helper()
 	s := settings.Settings{
-		PublicURL: "https://mcp.example.com", Listen: "0.0.0.0:8443", CORSOrigins: "*", TrustedHops: "0", MaxBody: "4MiB", MaxConnections: "100",
+		PublicURL: "https://mcp.example.com", Listen: "0.0.0.0:8443", CORSOrigins: "*", TrustedHops: "0", HTTP3: "false", MaxBody: "4MiB", MaxConnections: "100",
 		MaxHeap: "1GiB", Authz: "unix:/a", Discovery: "unix:/d", Backend: "unix:/b", Admin: "unix:/admin", NodeID: "x",
 		TLSCert: "/c.pem", TLSKey: "/k.pem", TLSSDS: "/sds.yaml", SubjectRate: "20", SubjectBurst: "100",
 	}
@@ -59,6 +61,8 @@ func remoteUpstreams(s *settings.Settings) {
 	s.UpstreamTLSCert, s.UpstreamTLSKey, s.UpstreamTLSCA, s.UpstreamTLSSDS, s.AuthzSAN = "/uc.pem", "/uk.pem", "/ca.pem", "/sds", "spiffe://example.org/authz"
 }
 
+func http3(s *settings.Settings) { s.HTTP3 = "true" }
+
 func counted(s *settings.Settings) { s.RateLimit = "unix:/ratelimit" }
 
 func traces(s *settings.Settings) {
@@ -69,6 +73,9 @@ func TestOurOwnIsSound(t *testing.T) {
 	t.Parallel()
 	if err := lint.Check(sound(t)); err != nil {
 		t.Error(err)
+	}
+	if err := lint.Check(sound(t, http3)); err != nil {
+		t.Errorf("with HTTP/3: %v", err)
 	}
 	if err := lint.Check(sound(t, remoteUpstreams, traces, counted)); err != nil {
 		t.Errorf("with TLS to the upstreams, and traces: %v", err)
@@ -164,6 +171,24 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 				edit(t, m.HttpFilters[4].GetTypedConfig(), &ratelimitv3.RateLimit{}, func(l *ratelimitv3.RateLimit) { change(m, l) })
 			})(t, b)
 		}
+	}
+	// quic breaks something of the second listener, which speaks HTTP/3.
+	quic := func(change func(*testing.T, *listenerv3.Listener)) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return func(t *testing.T, b *bootstrapv3.Bootstrap) {
+			proto.Reset(b)
+			proto.Merge(b, sound(t, http3))
+			change(t, b.StaticResources.Listeners[1])
+		}
+	}
+	quicTLS := func(change func(*quicv3.QuicDownstreamTransport)) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return quic(func(t *testing.T, l *listenerv3.Listener) {
+			edit(t, l.FilterChains[0].TransportSocket.GetTypedConfig(), &quicv3.QuicDownstreamTransport{}, change)
+		})
+	}
+	quicHTTP := func(change func(m manager)) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return quic(func(t *testing.T, l *listenerv3.Listener) {
+			edit(t, l.FilterChains[0].Filters[0].GetTypedConfig(), &hcmv3.HttpConnectionManager{}, change)
+		})
 	}
 	overridden, _ := anypb.New(&locallimitv3.LocalRateLimit{StatPrefix: "x"})
 	type breach struct {
@@ -344,7 +369,19 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 		"no such cluster for limits": {"clusters-exist", shared(func(_ manager, l *ratelimitv3.RateLimit) {
 			l.GetRateLimitService().GetGrpcService().GetEnvoyGrpc().ClusterName = "x"
 		})},
-		"limits before cors": {"cors-first", swap(0, 3)},
+		"early data": {"http3-safe", quicTLS(func(q *quicv3.QuicDownstreamTransport) { q.EnableEarlyData = nil })},
+		"handshakes without end": {"http3-safe", quic(func(_ *testing.T, l *listenerv3.Listener) {
+			l.UdpListenerConfig.QuicOptions.CryptoHandshakeTimeout = nil
+		})},
+		"QUIC without TLS":           {"http3-safe", quic(func(_ *testing.T, l *listenerv3.Listener) { l.FilterChains[0].TransportSocket = nil })},
+		"QUIC's client by a header":  {"http3-safe", quicHTTP(func(m manager) { m.XffNumTrustedHops = 1 })},
+		"streams of QUIC":            {"connection-limits", quic(func(_ *testing.T, l *listenerv3.Listener) { l.UdpListenerConfig.QuicOptions.QuicProtocolOptions = nil })},
+		"extended CONNECT of HTTP/3": {"http-strict", quicHTTP(func(m manager) { m.Http3ProtocolOptions.AllowExtendedConnect = true })},
+		"old TLS of QUIC":            {"tls-minimum", quicTLS(func(q *quicv3.QuicDownstreamTransport) { q.DownstreamTlsContext.CommonTlsContext.TlsParams = nil })},
+		"HTTP/3 without authz":       {"authz-present", quicHTTP(func(m manager) { m.HttpFilters = slices.Delete(m.HttpFilters, 2, 3) })},
+		"HTTP/3 with identities":     {"identity-stripped", quicHTTP(func(m manager) { m.EarlyHeaderMutationExtensions = nil })},
+		"HTTP/3 without limits":      {"subject-limit", quicHTTP(func(m manager) { m.HttpFilters = slices.Delete(m.HttpFilters, 3, 4) })},
+		"limits before cors":         {"cors-first", swap(0, 3)},
 		"deprecated field": {"deprecated", func(_ *testing.T, b *bootstrapv3.Bootstrap) {
 			m := b.StaticResources.Clusters[1].ProtoReflect()
 			m.Mutable(m.Descriptor().Fields().ByName("http2_protocol_options"))

@@ -8,6 +8,7 @@ import (
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	mutationrulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
@@ -65,11 +66,7 @@ func (e edge) globalLimit() *ratelimitv3.RateLimit {
 func read(b *bootstrapv3.Bootstrap) (*reader, error) {
 	r := &reader{Bootstrap: b}
 	for i, listener := range b.GetStaticResources().GetListeners() {
-		chains := listener.GetFilterChains()
-		if listener.GetDefaultFilterChain() != nil {
-			chains = append(slices.Clone(chains), listener.GetDefaultFilterChain())
-		}
-		for j, chain := range chains {
+		for j, chain := range chains(listener) {
 			for k, filter := range chain.GetFilters() {
 				if !filter.GetTypedConfig().MessageIs(&hcmv3.HttpConnectionManager{}) {
 					continue
@@ -89,6 +86,14 @@ func read(b *bootstrapv3.Bootstrap) (*reader, error) {
 		}
 	}
 	return r, nil
+}
+
+func chains(listener *listenerv3.Listener) []*listenerv3.FilterChain {
+	all := listener.GetFilterChains()
+	if listener.GetDefaultFilterChain() != nil {
+		all = append(slices.Clone(all), listener.GetDefaultFilterChain())
+	}
+	return all
 }
 
 // routes calls with each route, where it stands, and whether authz is off for it.

@@ -8,9 +8,11 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	quicv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/quic/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -52,6 +54,7 @@ func Rules() []Rule {
 		{"trace-discreet", "a span must hold no query, and what is traced is not for clients to say", traceDiscreet},
 		{"log-present", "without a line per request nobody can say who did what", logPresent},
 		{"log-discreet", "a log line must hold no credential and no query", logDiscreet},
+		{"http3-safe", "what comes before QUIC's handshake is complete can be played again, and nobody vouches for the address of its client", http3Safe},
 		{"tls-minimum", "TLS below 1.2 is broken", tlsMinimum},
 	}
 }
@@ -486,16 +489,9 @@ func traceDiscreet(r *reader, report report) {
 
 func tlsMinimum(r *reader, report report) {
 	for i, listener := range r.GetStaticResources().GetListeners() {
-		for _, chain := range listener.GetFilterChains() {
-			packed := chain.GetTransportSocket().GetTypedConfig()
-			if packed == nil {
-				continue
-			}
-			context, ok := unpack(packed).(*tlsv3.DownstreamTlsContext)
-			if !ok {
-				continue
-			}
-			if context.GetCommonTlsContext().GetTlsParams().GetTlsMinimumProtocolVersion() < tlsv3.TlsParameters_TLSv1_2 {
+		for _, chain := range chains(listener) {
+			context := downstreamTLS(chain)
+			if context != nil && context.GetCommonTlsContext().GetTlsParams().GetTlsMinimumProtocolVersion() < tlsv3.TlsParameters_TLSv1_2 {
 				report(fmt.Sprintf("listeners[%d]", i), "set tls_minimum_protocol_version to TLSv1_2 or TLSv1_3")
 			}
 		}
@@ -503,6 +499,48 @@ func tlsMinimum(r *reader, report report) {
 	for _, c := range r.GetStaticResources().GetClusters() {
 		if common := upstreamTLS(c); common != nil && common.GetTlsParams().GetTlsMinimumProtocolVersion() < tlsv3.TlsParameters_TLSv1_2 {
 			report("clusters "+c.GetName(), "set tls_minimum_protocol_version to TLSv1_2 or TLSv1_3")
+		}
+	}
+}
+
+// downstreamTLS is how a chain speaks TLS, over TCP or QUIC, or nil.
+func downstreamTLS(chain *listenerv3.FilterChain) *tlsv3.DownstreamTlsContext {
+	packed := chain.GetTransportSocket().GetTypedConfig()
+	if packed == nil {
+		return nil
+	}
+	switch context := unpack(packed).(type) {
+	case *tlsv3.DownstreamTlsContext:
+		return context
+	case *quicv3.QuicDownstreamTransport:
+		return context.GetDownstreamTlsContext()
+	}
+	return nil
+}
+
+func http3Safe(r *reader, report report) {
+	for _, listener := range r.GetStaticResources().GetListeners() {
+		if listener.GetUdpListenerConfig() == nil {
+			continue
+		}
+		where := "listeners " + listener.GetName()
+		for _, chain := range chains(listener) {
+			quic := &quicv3.QuicDownstreamTransport{}
+			if packed := chain.GetTransportSocket().GetTypedConfig(); packed == nil || packed.UnmarshalTo(quic) != nil {
+				report(where, "its transport socket must be envoy.transport_sockets.quic")
+				continue
+			}
+			if quic.GetEnableEarlyData() == nil || quic.GetEnableEarlyData().GetValue() {
+				report(where, "set enable_early_data to false")
+			}
+			if options := listener.GetUdpListenerConfig().GetQuicOptions(); options.GetCryptoHandshakeTimeout().AsDuration() <= 0 || options.GetIdleTimeout().AsDuration() <= 0 {
+				report(where, "quic_options: set crypto_handshake_timeout and idle_timeout")
+			}
+		}
+		for _, e := range r.edges {
+			if e.GetCodecType() == hcmv3.HttpConnectionManager_HTTP3 && e.GetXffNumTrustedHops() > 0 {
+				report(e.where, "xff_num_trusted_hops: no proxy in front passes QUIC on, so whoever comes this way can forge an address")
+			}
 		}
 	}
 }

@@ -27,6 +27,8 @@ type Settings struct {
 	TLSKey  string `name:"edge-tls-key" env:"EDGE_TLS_KEY" placeholder:"FILE" help:"Private key in PEM."`
 	TLSSDS  string `name:"edge-tls-sds" env:"EDGE_TLS_SDS" default:"/run/neonpanel/envoy/tls.yaml" placeholder:"FILE" help:"With TLS, the file that render writes beside the bootstrap: Envoy watches certificates only when such a resource file names them (${default})."`
 
+	HTTP3 string `name:"edge-http3" env:"EDGE_HTTP3" default:"false" placeholder:"true" help:"Serve HTTP/3 too, over UDP on the same address and port, and tell clients of it (${default}). Needs the certificate, and no proxy in front."`
+
 	MaxBody        string `name:"edge-max-body" env:"EDGE_MAX_BODY" default:"4MiB" placeholder:"SIZE" help:"Largest request body (${default}); more gets 413."`
 	MaxConnections string `name:"edge-max-connections" env:"EDGE_MAX_CONNECTIONS" default:"10000" placeholder:"N" help:"Client connections, and open requests to each upstream (${default}). An open stream holds one of each and two file descriptors."`
 	MaxHeap        string `name:"edge-max-heap" env:"EDGE_MAX_HEAP" default:"1GiB" placeholder:"SIZE" help:"Memory at which Envoy stops accepting requests (${default}); set it below the container's limit."`
@@ -62,7 +64,8 @@ type Edge struct {
 	PublicURL string   // origin, without a trailing slash
 	Hosts     []string // every accepted host, without port; an IPv6 address in brackets
 	Listen    Address
-	TLS       *TLS // nil: plain HTTP
+	TLS       *TLS   // nil: plain HTTP
+	HTTP3     *HTTP3 // nil: off
 
 	// AnyOrigin is the open CORS policy; else only Origins may call, and the gateway's own.
 	AnyOrigin bool
@@ -136,6 +139,7 @@ func (s Settings) Parse() (Edge, error) {
 	e.AnyOrigin, e.Origins = parseOrigins(&f, s.CORSOrigins, e.PublicURL)
 
 	e.TrustedHops = uint32(parseCount(&f, "EDGE_TRUSTED_HOPS", s.TrustedHops, 0, 16))
+	e.HTTP3 = parseHTTP3(&f, s, e)
 	e.MaxConnections = uint32(parseCount(&f, "EDGE_MAX_CONNECTIONS", s.MaxConnections, 16, 1_000_000))
 	e.MaxBody = parseSize(&f, "EDGE_MAX_BODY", s.MaxBody, 1<<10, 1<<30)
 	e.MaxHeap = parseSize(&f, "EDGE_MAX_HEAP", s.MaxHeap, 64<<20, 1<<40)

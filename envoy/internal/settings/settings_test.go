@@ -143,6 +143,14 @@ func TestAccepted(t *testing.T) {
 			map[string]string{"EDGE_TLS_CERT": "/c.pem", "EDGE_TLS_KEY": "/k.pem"},
 			func(e settings.Edge) any { return *e.TLS }, settings.TLS{Cert: "/c.pem", Key: "/k.pem", SDS: "/run/neonpanel/envoy/tls.yaml"},
 		},
+		"HTTP/3 at the usual port": {
+			map[string]string{"EDGE_TLS_CERT": "/c.pem", "EDGE_TLS_KEY": "/k.pem", "EDGE_HTTP3": "true"},
+			func(e settings.Edge) any { return *e.HTTP3 }, settings.HTTP3{Port: 443},
+		},
+		"HTTP/3 where clients see it": {
+			map[string]string{"EDGE_TLS_CERT": "/c.pem", "EDGE_TLS_KEY": "/k.pem", "EDGE_HTTP3": "1", "PUBLIC_URL": "https://mcp.example.com:8443", "EDGE_LISTEN": "0.0.0.0:9443"},
+			func(e settings.Edge) any { return *e.HTTP3 }, settings.HTTP3{Port: 8443},
+		},
 		"admin": {
 			map[string]string{"EDGE_ADMIN": "127.0.0.1:9901"},
 			func(e settings.Edge) any { return *e.Admin }, settings.Address{IP: netip.MustParseAddr("127.0.0.1"), Port: 9901},
@@ -174,6 +182,7 @@ func TestRefused(t *testing.T) {
 		"EDGE_HOSTS":           {"https://a.example", "a.example:80", "*.example.com", "a b"},
 		"EDGE_CORS_ORIGINS":    {"", ",", "*,https://a.example", "https://*.example.com", "https://a.example/x", "null", "chatgpt.com"},
 		"EDGE_TRUSTED_HOPS":    {"", "-1", "x", "17", "1.5"},
+		"EDGE_HTTP3":           {"", "yes", "on", "true", "443"},
 		"EDGE_MAX_BODY":        {"", "4MB", "-1", "1023", "2GiB", "MiB", "99999999999GiB"},
 		"EDGE_MAX_CONNECTIONS": {"0", "1000001", "many"},
 		"EDGE_MAX_HEAP":        {"1MiB", "lots"},
@@ -203,6 +212,15 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+func TestHTTP3BehindAProxyIsRefused(t *testing.T) {
+	_, err := parse(t, map[string]string{
+		"PUBLIC_URL": "https://mcp.example.com", "EDGE_TLS_CERT": "/c.pem", "EDGE_TLS_KEY": "/k.pem", "EDGE_HTTP3": "true", "EDGE_TRUSTED_HOPS": "1",
+	})
+	if err == nil || !strings.HasPrefix(err.Error(), "EDGE_HTTP3: ") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestTLSNeedsBothFiles(t *testing.T) {
 	for _, env := range []map[string]string{
 		{"EDGE_TLS_CERT": "/c.pem"}, {"EDGE_TLS_KEY": "/k.pem"}, {"EDGE_TLS_CERT": "c.pem", "EDGE_TLS_KEY": "/k.pem"},
@@ -221,7 +239,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	_, err := parse(t, map[string]string{
 		"PUBLIC_URL": "x", "EDGE_LISTEN": "x", "EDGE_HOSTS": "/", "EDGE_CORS_ORIGINS": "x", "EDGE_TRUSTED_HOPS": "x", "EDGE_TLS_CERT": "x",
 		"EDGE_MAX_BODY": "x", "EDGE_MAX_CONNECTIONS": "x", "EDGE_MAX_HEAP": "x", "EDGE_AUTHZ": "x", "EDGE_DISCOVERY": "x", "EDGE_BACKEND": "x",
-		"EDGE_ADMIN": "x", "EDGE_NODE_ID": "-", "EDGE_SUBJECT_RATE": "x", "EDGE_SUBJECT_BURST": "x", "EDGE_RATELIMIT": "x",
+		"EDGE_ADMIN": "x", "EDGE_NODE_ID": "-", "EDGE_HTTP3": "x", "EDGE_SUBJECT_RATE": "x", "EDGE_SUBJECT_BURST": "x", "EDGE_RATELIMIT": "x",
 	})
 	if err == nil {
 		t.Fatal("accepted")
@@ -229,7 +247,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	for _, setting := range []string{
 		"PUBLIC_URL", "EDGE_LISTEN", "EDGE_HOSTS", "EDGE_CORS_ORIGINS", "EDGE_TRUSTED_HOPS", "EDGE_TLS_CERT", "EDGE_TLS_KEY", "EDGE_MAX_BODY",
 		"EDGE_MAX_CONNECTIONS", "EDGE_MAX_HEAP", "EDGE_AUTHZ", "EDGE_DISCOVERY", "EDGE_BACKEND", "EDGE_ADMIN", "EDGE_NODE_ID",
-		"EDGE_SUBJECT_RATE", "EDGE_SUBJECT_BURST", "EDGE_RATELIMIT",
+		"EDGE_SUBJECT_RATE", "EDGE_SUBJECT_BURST", "EDGE_RATELIMIT", "EDGE_HTTP3",
 	} {
 		if !strings.Contains("\n"+err.Error(), "\n"+setting+": ") {
 			t.Errorf("%s is not among the faults:\n%v", setting, err)
@@ -307,7 +325,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("http://[::1]:80", "[::]:1", "::1,[::2]", "https://a.example,http://b:1", "1024", "127.0.0.1:1")
 	f.Fuzz(func(t *testing.T, publicURL, listen, hosts, origins, size, upstream string) {
 		s := settings.Settings{
-			PublicURL: publicURL, Listen: listen, Hosts: hosts, CORSOrigins: origins, TrustedHops: "0", MaxBody: size,
+			PublicURL: publicURL, Listen: listen, Hosts: hosts, CORSOrigins: origins, TrustedHops: "0", HTTP3: "false", MaxBody: size,
 			MaxConnections: "100", MaxHeap: "1GiB", SubjectRate: "20", SubjectBurst: "100", Authz: upstream, Discovery: upstream, Backend: upstream, NodeID: "x",
 		}
 		edge, err := s.Parse()
