@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mtls"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/selection"
 )
 
 // Settings are as they were given; [Settings.Parse] judges them.
@@ -41,6 +42,7 @@ type Settings struct {
 	OpenAPIRefresh string `name:"mcpbackend-openapi-refresh" env:"MCPBACKEND_OPENAPI_REFRESH" default:"10m" placeholder:"DURATION" help:"How often it is fetched, from 1s to 24h. Default: ${default}."`
 	Toolsets       string `name:"mcpbackend-toolsets" env:"MCPBACKEND_TOOLSETS" placeholder:"NAME,…" help:"The toolsets to offer, comma-separated; 'all' for every one. Default: those that read, and import."`
 	ReadOnly       string `name:"mcpbackend-read-only" env:"MCPBACKEND_READ_ONLY" default:"false" placeholder:"BOOL" help:"Offer only tools that change nothing."`
+	List           string `name:"mcpbackend-list" env:"MCPBACKEND_LIST" default:"full" placeholder:"FORM" help:"What tools/list shows a client that does not say: full; granted, only what its scopes allow; or directory, a few tools by which a model finds, describes and calls the others. Any client can choose by the headers X-MCP-Granted and X-MCP-Dynamic, and can ask for fewer tools by X-MCP-Toolsets, X-MCP-Tools, X-MCP-Exclude-Tools and X-MCP-Readonly. Default: ${default}."`
 	AppsChallenge  string `name:"mcpbackend-apps-challenge" env:"MCPBACKEND_APPS_CHALLENGE" placeholder:"TOKEN" help:"Body of /.well-known/openai-apps-challenge; 404 when empty."`
 
 	MaxStreams           string `name:"mcpbackend-max-streams" env:"MCPBACKEND_MAX_STREAMS" default:"4000" placeholder:"N" help:"How many legacy SSE streams may be open. Default: ${default}."`
@@ -87,6 +89,7 @@ type Config struct {
 	OpenAPIRefresh       time.Duration
 	Toolsets             []string // nil for the default
 	ReadOnly             bool
+	List                 selection.Form
 	AppsChallenge        string
 	MaxStreams           int
 	MaxStreamsPerSubject int
@@ -187,6 +190,11 @@ func (s Settings) Parse() (Config, error) {
 	}
 	if c.ReadOnly, err = strconv.ParseBool(s.ReadOnly); err != nil {
 		fault("MCPBACKEND_READ_ONLY", "must be true or false")
+	}
+	switch c.List = selection.Form(cmp.Or(s.List, string(selection.Full))); c.List {
+	case selection.Full, selection.Granted, selection.Directory:
+	default:
+		fault("MCPBACKEND_LIST", "must be full, granted or directory")
 	}
 	if strings.ContainsFunc(c.AppsChallenge, func(r rune) bool { return r <= ' ' || r > '~' }) || len(c.AppsChallenge) > 512 {
 		fault("MCPBACKEND_APPS_CHALLENGE", "must be one token of up to 512 visible ASCII characters")

@@ -36,7 +36,7 @@ func TestDefaults(t *testing.T) {
 	}
 	if c.PublicURL.String() != "https://mcp.example.com" || c.APIURL.String() != "https://my.neonpanel.com" ||
 		c.Listen != (Address{"unix", "/run/neonpanel/mcpbackend/mcpbackend.sock"}) || len(c.OpsListen) != 1 || c.OpsListen[0] != (Address{"tcp", "127.0.0.1:9102"}) || c.TLS != nil ||
-		c.ReadOnly || c.Toolsets != nil || c.MaxStreams != 4000 {
+		c.ReadOnly || c.List != "full" || c.Toolsets != nil || c.MaxStreams != 4000 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -46,7 +46,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 	_, err := parse(t,
 		"--neonpanel-api-url=http://my.neonpanel.com", "--upstream-proxy=socks:x", "--upstream-ca-file=/does/not/exist",
 		"--mcpbackend-listen=mcpbackend:80", "--mcpbackend-tls-cert=/does/not/exist", "--mcpbackend-tls-key=/", "--mcpbackend-tls-client-ca=/dev/null", "--mcpbackend-tls-client-sans=*.internal", "--mcpbackend-ops-listen=unix:relative", "--mcpbackend-openapi-file=/",
-		"--mcpbackend-openapi-url=http://x.com/openapi.json", "--mcpbackend-openapi-refresh=1ms", "--mcpbackend-toolsets=a,B!", "--mcpbackend-read-only=perhaps", "--mcpbackend-apps-challenge=two words",
+		"--mcpbackend-openapi-url=http://x.com/openapi.json", "--mcpbackend-openapi-refresh=1ms", "--mcpbackend-toolsets=a,B!", "--mcpbackend-read-only=perhaps", "--mcpbackend-list=short", "--mcpbackend-apps-challenge=two words",
 		"--mcpbackend-max-streams=0", "--mcpbackend-max-streams-per-subject=x", "--mcpbackend-log-level=loud",
 		"--mcpbackend-redis-url=http://user:hidden-password@redis:6379", "--mcpbackend-redis-ca-file=/does/not/exist", "--mcpbackend-redis-secret=hidden-short",
 		"--otel-exporter-otlp-endpoint=collector:4318", "--otel-exporter-otlp-certificate=/does/not/exist", "--otel-service-name=a b", "--otel-traces-sampler-arg=NaN", "--mcpbackend-api-traceparent=perhaps",
@@ -57,7 +57,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 	for _, name := range []string{
 		"PUBLIC_URL is required", "NEONPANEL_API_URL", "UPSTREAM_PROXY", "UPSTREAM_CA_FILE", "MCPBACKEND_LISTEN", "MCPBACKEND_OPS_LISTEN",
 		"MCPBACKEND_TLS_CERT must", "MCPBACKEND_TLS_KEY must", "MCPBACKEND_TLS_CLIENT_CA must", "MCPBACKEND_TLS_CLIENT_SANS must",
-		"MCPBACKEND_OPENAPI_FILE is", "MCPBACKEND_OPENAPI_URL must use https", "MCPBACKEND_OPENAPI_URL and MCPBACKEND_OPENAPI_FILE", "MCPBACKEND_OPENAPI_REFRESH", "MCPBACKEND_TOOLSETS", "MCPBACKEND_READ_ONLY", "MCPBACKEND_APPS_CHALLENGE",
+		"MCPBACKEND_OPENAPI_FILE is", "MCPBACKEND_OPENAPI_URL must use https", "MCPBACKEND_OPENAPI_URL and MCPBACKEND_OPENAPI_FILE", "MCPBACKEND_OPENAPI_REFRESH", "MCPBACKEND_TOOLSETS", "MCPBACKEND_READ_ONLY", "MCPBACKEND_LIST must", "MCPBACKEND_APPS_CHALLENGE",
 		"MCPBACKEND_MAX_STREAMS ", "MCPBACKEND_MAX_STREAMS_PER_SUBJECT", "MCPBACKEND_LOG_LEVEL",
 		"MCPBACKEND_REDIS_URL must", "MCPBACKEND_REDIS_CA_FILE cannot", "MCPBACKEND_REDIS_SECRET must",
 		"OTEL_EXPORTER_OTLP_ENDPOINT must", "OTEL_EXPORTER_OTLP_CERTIFICATE cannot", "OTEL_SERVICE_NAME", "OTEL_TRACES_SAMPLER_ARG", "MCPBACKEND_API_TRACEPARENT",

@@ -73,6 +73,30 @@ func (s *Selection) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+// Form is how the list looks to a client that does not say.
+type Form string
+
+// The forms.
+const (
+	// Full lists every tool that is selected.
+	Full Form = "full"
+	// Granted lists those that the caller's scopes allow.
+	Granted Form = "granted"
+	// Directory lists a few tools that find, describe and call the others.
+	Directory Form = "directory"
+)
+
+// Selection is what a client has that selects nothing.
+func (f Form) Selection() *Selection {
+	switch f {
+	case Granted:
+		return &Selection{granted: true}
+	case Directory:
+		return &Selection{dynamic: true}
+	}
+	return nil
+}
+
 // Tools is the catalogue.
 type Tools interface {
 	Tools() []catalogue.Tool
@@ -88,11 +112,11 @@ const (
 	longest = 64
 )
 
-// Of reads what a request selects; nil when it does not. An error is the
-// client's, and says what to do.
-func Of(h http.Header, tools Tools) (*Selection, error) {
+// Of reads what a request selects; otherwise is for what it does not say. An
+// error is the client's, and says what to do.
+func Of(h http.Header, tools Tools, otherwise *Selection) (*Selection, error) {
 	if !asks(h) {
-		return nil, nil
+		return otherwise, nil
 	}
 	s := &Selection{}
 	var err error
@@ -118,6 +142,10 @@ func Of(h http.Header, tools Tools) (*Selection, error) {
 	}
 	if s.dynamic, err = boolean(h, HeaderDynamic); err != nil {
 		return nil, err
+	}
+	// The form is taste and no limit: what the client says replaces it.
+	if h[HeaderGranted] == nil && h[HeaderDynamic] == nil {
+		s.granted, s.dynamic = otherwise.Granted(), otherwise.Dynamic()
 	}
 	if !slices.ContainsFunc(tools.Tools(), func(t catalogue.Tool) bool { return s.Allows(&t) }) {
 		return nil, fmt.Errorf("the X-MCP headers leave no tool. This server offers the toolsets %s; GET /mcp/capabilities lists the tools", strings.Join(toolsets(tools), ", "))

@@ -84,7 +84,7 @@ func TestHeadersSelectTools(t *testing.T) {
 		"dynamic does not bear on calls":  {header("X-MCP-Dynamic", "true"), all},
 		"a header that is none of theirs": {header("X-MCP-Lockdown", "true"), all},
 	} {
-		s, err := selection.Of(c.header, tools)
+		s, err := selection.Of(c.header, tools, nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -118,7 +118,7 @@ func TestAFaultyHeaderIsNoWishForEverything(t *testing.T) {
 		"nothing left":          {header("X-MCP-Toolsets", "import", "X-MCP-Readonly", "true"), "leave no tool. This server offers the toolsets companies, import, inventory, purchasing"},
 		"all of it is off":      {header("X-MCP-Toolsets", "deletes"), "leave no tool"},
 	} {
-		s, err := selection.Of(c.header, tools)
+		s, err := selection.Of(c.header, tools, nil)
 		if err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
@@ -131,7 +131,7 @@ func TestAFaultyHeaderIsNoWishForEverything(t *testing.T) {
 func TestTwoSelectionsLeaveWhatBothDo(t *testing.T) {
 	t.Parallel()
 	of := func(pairs ...string) *selection.Selection {
-		s, err := selection.Of(header(pairs...), tools)
+		s, err := selection.Of(header(pairs...), tools, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,6 +158,27 @@ func TestTwoSelectionsLeaveWhatBothDo(t *testing.T) {
 	}
 }
 
+func TestTheFormOfTheListIsTheClientsToChoose(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		header           http.Header
+		otherwise        selection.Form
+		granted, dynamic bool
+	}{
+		"nothing said, full":        {header(), selection.Full, false, false},
+		"nothing said, granted":     {header(), selection.Granted, true, false},
+		"nothing said, a directory": {header(), selection.Directory, false, true},
+		"said otherwise":            {header("X-MCP-Dynamic", "false"), selection.Directory, false, false},
+		"said something else":       {header("X-MCP-Granted", "true"), selection.Directory, true, false},
+		"said only which tools":     {header("X-MCP-Readonly", "true"), selection.Directory, false, true},
+	} {
+		s, err := selection.Of(c.header, tools, c.otherwise.Selection())
+		if err != nil || s.Granted() != c.granted || s.Dynamic() != c.dynamic {
+			t.Errorf("%s: granted %t, dynamic %t, %v", name, s.Granted(), s.Dynamic(), err)
+		}
+	}
+}
+
 // FuzzOf: whatever a client sends, it never gets more than there is, and never a
 // tool that it said it does not want.
 func FuzzOf(f *testing.F) {
@@ -171,7 +192,7 @@ func FuzzOf(f *testing.F) {
 				h.Del(name)
 			}
 		}
-		s, err := selection.Of(h, tools)
+		s, err := selection.Of(h, tools, nil)
 		if err != nil {
 			if len(err.Error()) > 400 {
 				t.Errorf("%d bytes of fault", len(err.Error()))

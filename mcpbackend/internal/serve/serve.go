@@ -122,7 +122,7 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	})
 	edge := server.New(server.Routes{
 		MCP: mcpserver.NewHandler(stateless, calls), Plain: plaincall.Handler{Calls: calls},
-		SSE: http.HandlerFunc(streams.Stream), Messages: http.HandlerFunc(streams.Message), Public: public, Tools: tools,
+		SSE: http.HandlerFunc(streams.Stream), Messages: http.HandlerFunc(streams.Message), Public: public, Tools: tools, List: c.List,
 	}, metrics, log, time.Now)
 
 	if tracer != nil {

@@ -33,6 +33,8 @@ type Routes struct {
 	Public map[string]http.Handler
 	// Tools are those that the callers of bearer routes may select from.
 	Tools selection.Tools
+	// List is how their list looks unless they say; empty is [selection.Full].
+	List selection.Form
 }
 
 // New returns the handler of everything that the gateway may ask for.
@@ -47,7 +49,7 @@ func New(r Routes, count Counter, log *slog.Logger, now func() time.Time) http.H
 				Description: "The gateway and this service disagree about who is calling. The operator has been told.",
 			}).Write(w)
 		}
-		mux.Handle(path, count.Count(path, identity.Middleware(selected(h, r.Tools), now, refuse)))
+		mux.Handle(path, count.Count(path, identity.Middleware(selected(h, r.Tools, r.List.Selection()), now, refuse)))
 	}
 	bearer("/mcp", r.MCP)
 	bearer("/mcp/tools/call", r.Plain)
@@ -69,9 +71,9 @@ func New(r Routes, count Counter, log *slog.Logger, now func() time.Time) http.H
 
 // selected reads what a request wants to see less of. One that cannot be read is
 // refused: it must not be taken for a wish to see everything.
-func selected(next http.Handler, tools selection.Tools) http.Handler {
+func selected(next http.Handler, tools selection.Tools, otherwise *selection.Selection) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s, err := selection.Of(r.Header, tools)
+		s, err := selection.Of(r.Header, tools, otherwise)
 		if err != nil {
 			denial.Invalid(http.StatusBadRequest, err.Error()+".").Write(w)
 			return
