@@ -221,7 +221,7 @@ func FuzzOf(f *testing.F) {
 func TestASelectionTravels(t *testing.T) {
 	t.Parallel()
 	of := func(pairs ...string) *selection.Selection {
-		s, err := selection.Of(header(pairs...), tools)
+		s, err := selection.Of(header(pairs...), tools, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
