@@ -79,7 +79,8 @@ type Call struct {
 	Arguments json.RawMessage
 }
 
-// Unwrap gives the call that a Read or Write stands for.
+// Unwrap gives the call that a Read or Write stands for; of one that failed at
+// least the name, if there was one.
 func Unwrap(t catalogue.Tool, arguments json.RawMessage, lookup Lookup) (Call, *toolcall.Failure) {
 	given, failure := toolcall.ReadArguments(&t, arguments)
 	if failure != nil {
@@ -89,7 +90,7 @@ func Unwrap(t catalogue.Tool, arguments json.RawMessage, lookup Lookup) (Call, *
 	inner, ok := lookup(name)
 	switch {
 	case !ok:
-		return Call{}, fault(toolcall.NotFound, "There is no tool %q. %s names those there are.", clip(name), List)
+		return Call{Name: name}, fault(toolcall.NotFound, "There is no tool %q. %s names those there are.", clip(name), List)
 	case t.Name == Read && !inner.ReadOnly:
 		return Call{}, fault(toolcall.InvalidArguments, "%s changes data: call it with %s.", inner.Name, Write)
 	}

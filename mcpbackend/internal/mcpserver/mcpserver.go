@@ -294,6 +294,9 @@ func (h handler) find(c identity.Caller, t catalogue.Tool, arguments json.RawMes
 		if failure == nil {
 			return call.Name, call.Arguments, nil
 		}
+		if failure.Kind == toolcall.NotFound {
+			failure.Message += h.calls.Meant(c, call.Name)
+		}
 		return "", nil, Result(h.calls.Own(c, h.via, t.Name, func() toolcall.Result {
 			return toolcall.Result{Text: failure.Message, Failure: failure}
 		}), nil)

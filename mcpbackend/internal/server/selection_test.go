@@ -265,6 +265,7 @@ func TestADirectoryStandsForAllTools(t *testing.T) {
 	// What one reads with writes nothing, and what is left out is left out here too.
 	for params, says := range map[string]string{
 		`{"name":"call_read_tool","arguments":{"name":"bills_update","arguments":{}}}`: "call_write_tool",
+		`{"name":"call_read_tool","arguments":{"name":"bill_read"}}`:                   "Did you mean bills_read",
 		`{"name":"call_read_tool","arguments":{"name":"nonsense"}}`:                    "no tool",
 		`{"name":"call_read_tool","arguments":{"name":"call_write_tool"}}`:             "no tool",
 		`{"name":"call_read_tool","arguments":{}}`:                                     "name",
