@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -25,6 +26,10 @@ func fetch(t *testing.T, dest string, env ...string) (string, error) {
 // program writes an executable shell script.
 func program(t *testing.T, path, body string) string {
 	t.Helper()
+	// A child that another test starts meanwhile must not hold the file open for
+	// writing: the system would refuse to run it (execve(2), ETXTBSY).
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func TestProgram(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- served.Wait() }()
 	t.Cleanup(func() { served.Process.Kill() })
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if _, _, err := run([]string{control}, "healthcheck"); err == nil {
 			break
 		}
@@ -92,7 +92,7 @@ func TestProgram(t *testing.T) {
 		if err != nil {
 			t.Errorf("%v\n%s", err, log)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("it does not stop")
 	}
 	if left, err := filepath.Glob(filepath.Join(dir, "*.sock")); err != nil || len(left) > 0 {

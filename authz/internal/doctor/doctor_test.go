@@ -32,7 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func (d *deployment) options() Options {
 	o := Options{
 		URL: d.gateway.URL + "/mcp", Token: goodToken, StreamTime: cmp.Or(d.streamTime, 20*time.Millisecond),
-		Timeout: cmp.Or(d.timeout, 10*time.Second), Limit: 30 * time.Second,
+		Timeout: cmp.Or(d.timeout, time.Minute), Limit: 5 * time.Minute,
 	}
 	if !d.untrusted {
 		o.CAFile = d.caFile
@@ -406,8 +406,8 @@ var faults = []struct {
 			reply(a, http.StatusOK, map[string]any{"result": map[string]any{"at": d.calls}})
 		})
 	}},
-	{"stream", "ends", Fail, func(d *deployment) { d.streamEnds, d.streamTime = 5*time.Millisecond, 10*time.Second }},
-	{"stream", "is held back", Fail, func(d *deployment) { d.silent, d.timeout = true, 2*time.Second }},
+	{"stream", "ends", Fail, func(d *deployment) { d.streamEnds, d.streamTime = 5*time.Millisecond, time.Minute }},
+	{"stream", "is held back", Fail, func(d *deployment) { d.silent, d.timeout = true, 5*time.Second }},
 }
 
 // made breaks the answer to the token that was made up, good those to the one
@@ -644,10 +644,10 @@ func TestTimeIsBounded(t *testing.T) {
 	})
 	d.start(t)
 	o := d.options()
-	o.Timeout = 2 * time.Second
+	o.Timeout = 5 * time.Second
 	checkFindings(t, examine(t, o), "public routes", Fail)
 
-	o.Timeout, o.Limit, o.StreamTime = 10*time.Second, 2*time.Second, 0
+	o.Timeout, o.Limit, o.StreamTime = time.Minute, 10*time.Second, 0
 	report := examine(t, o)
 	last := report.Checks[slices.IndexFunc(report.Checks, func(f Finding) bool { return f.Check == "wrong host" })]
 	if last.Result != Fail || !strings.Contains(last.Seen, "no time left") {
@@ -659,7 +659,7 @@ func TestWhatCannotBeExaminedIsAnError(t *testing.T) {
 	t.Parallel()
 	closed := httptest.NewServer(nil)
 	closed.Close()
-	o := Options{Timeout: 5 * time.Second, Limit: 10 * time.Second}
+	o := Options{Timeout: time.Minute, Limit: 5 * time.Minute}
 	for _, address := range []string{
 		"", "mcp.example.com/mcp", "ftp://127.0.0.1", "https://", "https://u:p@127.0.0.1/mcp", "https://127.0.0.1/mcp?x=y", "https://127.0.0.1/mcp#x",
 		"https://127.0.0.1/other", "https://127.0.0.1/mcp/", closed.URL, strings.Replace(closed.URL, "http:", "https:", 1),
@@ -707,7 +707,7 @@ func TestCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	sound := func(d *deployment) Command {
-		return Command{URL: d.gateway.URL + "/mcp", CAFile: d.caFile, StreamTime: 10 * time.Millisecond, Timeout: 10 * time.Second, Limit: 30 * time.Second}
+		return Command{URL: d.gateway.URL + "/mcp", CAFile: d.caFile, StreamTime: 10 * time.Millisecond, Timeout: time.Minute, Limit: 5 * time.Minute}
 	}
 	for name, c := range map[string]struct {
 		of     *deployment
@@ -755,7 +755,7 @@ func TestJSONIsOneDocument(t *testing.T) {
 	d := newDeployment()
 	d.metadata["code_challenge_methods_supported"] = nil
 	d.start(t)
-	c := Command{URL: d.gateway.URL, CAFile: d.caFile, Timeout: 10 * time.Second, Limit: 30 * time.Second, JSON: true}
+	c := Command{URL: d.gateway.URL, CAFile: d.caFile, Timeout: time.Minute, Limit: 5 * time.Minute, JSON: true}
 	var out bytes.Buffer
 	if status := exitStatus(t, c.run(t.Context(), strings.NewReader(""), &out)); status != 1 {
 		t.Errorf("exit status %d", status)

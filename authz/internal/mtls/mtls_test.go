@@ -62,7 +62,7 @@ func (s *site) connectTo(t *testing.T, who mtls.Peers, client *tls.Config) (peer
 		t.Fatal(err)
 	}
 	defer from.Close()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	from.SetDeadline(deadline)
 	done := make(chan error, 1)
 	go func() {

@@ -111,7 +111,7 @@ func start(t testing.TB, issuer string, change func(*config.Settings)) *gateway 
 		return <-ended
 	})
 	g.conn, err = grpc.NewClient("unix:"+g.socket("authz"), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}))
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Minute}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func (g *gateway) socket(name string) string { return filepath.Join(g.dir, name+
 // await blocks until authz says that it is ready.
 func (g *gateway) await(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	// The socket appears within milliseconds of the start.
 	for {

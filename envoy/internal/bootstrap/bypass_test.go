@@ -47,7 +47,7 @@ func (e *edge) send(raw string) (status int, err error) {
 		return 0, err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	go io.WriteString(conn, raw+fence) // a refusal may come before Envoy has read all of it
 	method, _, _ := strings.Cut(raw, " ")
 	reader := bufio.NewReader(conn)
@@ -415,7 +415,7 @@ func (e *edge) send2(p probe2) (status int, err error) {
 		return 0, err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 
 	var out, block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)

@@ -384,7 +384,7 @@ func TestEdge(t *testing.T) {
 			if a.Header.Get("Retry-After") == "" {
 				t.Error("no Retry-After")
 			}
-			if took := time.Since(start); token == "hang" && (took < 1900*time.Millisecond || took > 10*time.Second) {
+			if took := time.Since(start); token == "hang" && (took < 1900*time.Millisecond || took > 30*time.Second) {
 				t.Errorf("a hung authz held the request for %v", took)
 			}
 		}
@@ -477,7 +477,7 @@ func TestEdge(t *testing.T) {
 	t.Run("HTTP/2 gets the same answers", func(t *testing.T) {
 		protocols := new(http.Protocols)
 		protocols.SetUnencryptedHTTP2(true)
-		client := &http.Client{Transport: &http.Transport{Protocols: protocols}, Timeout: 10 * time.Second}
+		client := &http.Client{Transport: &http.Transport{Protocols: protocols}, Timeout: time.Minute}
 		for target, want := range map[string]int{"/mcp": 401, "/nope": 404, "/health": 200} {
 			request, _ := http.NewRequest("GET", "http://"+e.addr+target, nil)
 			request.Host = "mcp.example.com"

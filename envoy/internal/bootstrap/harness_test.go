@@ -172,7 +172,7 @@ func startEdge(t *testing.T, change ...option) *edge {
 		}
 	})
 
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for e.addr == "" || e.quic == "" && o.settings.HTTP3 == "true" {
 		if time.Now().After(deadline) {
 			t.Fatalf("Envoy is not ready:\n%s", diagnostics)
@@ -214,7 +214,7 @@ func startEdge(t *testing.T, change ...option) *edge {
 
 // admin asks Envoy's admin interface.
 func (e *edge) admin(path string) (string, error) {
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", e.dir+"/admin.sock")
@@ -268,7 +268,7 @@ func (e *edge) raw(t *testing.T, request string) answer {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(15 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 
 	go conn.Write([]byte(request)) // a refusal may come before Envoy has read all of it
 	method, _, _ := strings.Cut(request, " ")

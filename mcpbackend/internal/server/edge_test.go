@@ -298,7 +298,7 @@ func (e *edge) run(t testing.TB) (as func(caller) *http.Client, stop context.Can
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		}}
 		t.Cleanup(transport.CloseIdleConnections)
-		return &http.Client{Transport: injector{c, transport}, Timeout: 30 * time.Second}
+		return &http.Client{Transport: injector{c, transport}, Timeout: 2 * time.Minute}
 	}, cancel
 }
 
@@ -424,7 +424,7 @@ func (s *stream) next(t *testing.T, name string) string {
 			t.Fatalf("event %q with %q, want %q", e[0], e[1], name)
 		}
 		return e[1]
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("no event %q", name)
 		return ""
 	}
@@ -433,7 +433,7 @@ func (s *stream) next(t *testing.T, name string) string {
 // end waits for the end of the stream.
 func (s *stream) end(t *testing.T) {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case _, ok := <-s.events:

@@ -428,7 +428,7 @@ func TestSDKClientReadsCompletesAndPrompts(t *testing.T) {
 				transport = &mcp.SSEClientTransport{Endpoint: "http://backend/sse", HTTPClient: &http.Client{Transport: client.Transport}}
 			}
 			session := connect(t, transport, spoken)
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			templates, err := session.ListResourceTemplates(ctx, nil)
 			if err != nil || len(templates.ResourceTemplates) != 6 {

@@ -15,7 +15,7 @@ import (
 // connect opens a session of the SDK's client that asks for one version.
 func connect(t *testing.T, transport mcp.Transport, version string) *mcp.ClientSession {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil)
 	session, err := client.Connect(ctx, transport, &mcp.ClientSessionOptions{ProtocolVersion: version})
@@ -44,7 +44,7 @@ func TestSDKClientListsAndCalls(t *testing.T) {
 			if got := session.InitializeResult().ProtocolVersion; got != tc.version {
 				t.Errorf("speaks %s, want %s", got, tc.version)
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 
 			list, err := session.ListTools(ctx, nil)

@@ -55,7 +55,7 @@ func newWhole(t *testing.T, a *api) *edge {
 	t.Helper()
 	upstream := httptest.NewServer(a)
 	t.Cleanup(upstream.Close)
-	client, err := neonpanel.New(neonpanel.Options{BaseURL: upstream.URL, Timeout: 10 * time.Second, AttemptTimeout: 10 * time.Second})
+	client, err := neonpanel.New(neonpanel.Options{BaseURL: upstream.URL, Timeout: 2 * time.Minute, AttemptTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func (e *edge) sessions(t *testing.T, c caller, options *mcp.ClientOptions) map[
 		if version == "2024-11-05" {
 			transport = &mcp.SSEClientTransport{Endpoint: "http://backend/sse", HTTPClient: &http.Client{Transport: client.Transport}}
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		t.Cleanup(cancel)
 		session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, options).
 			Connect(ctx, transport, &mcp.ClientSessionOptions{ProtocolVersion: version})

@@ -40,7 +40,7 @@ func newStage(t testing.TB, handler http.HandlerFunc) *stage {
 	}))
 	t.Cleanup(server.Close)
 	client, err := neonpanel.New(neonpanel.Options{
-		BaseURL: server.URL, Timeout: 10 * time.Second, AttemptTimeout: 5 * time.Second,
+		BaseURL: server.URL, Timeout: 2 * time.Minute, AttemptTimeout: time.Minute,
 		Backoff: time.Millisecond, MaxBytes: 1 << 20, Attempts: 1,
 	})
 	if err != nil {

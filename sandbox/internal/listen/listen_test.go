@@ -50,7 +50,7 @@ func TestUnixSocket(t *testing.T) {
 	}
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })}
 	go srv.Serve(l)
-	client, base := listen.Client(address, 5*time.Second)
+	client, base := listen.Client(address, time.Minute)
 	response, err := client.Get(base + "/x")
 	if err != nil {
 		t.Fatal(err)

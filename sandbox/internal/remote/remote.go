@@ -14,7 +14,9 @@ import (
 	"github.com/neonpanel/mcp-gateway/sandbox/internal/listen"
 )
 
-const timeout = 60 * time.Second
+// Whoever needs an answer sooner gives up sooner: a container engine on its health
+// check, a person with Ctrl-C.
+const timeout = time.Minute
 
 // at is where the running sandbox is controlled.
 type at struct {

@@ -172,7 +172,7 @@ func do(t *testing.T, c *http.Client, r *http.Request) answer {
 // plain is a client that follows no redirect and keeps no cookie.
 func plain() *http.Client {
 	return &http.Client{
-		Timeout:       10 * time.Second,
+		Timeout:       time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
