@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neonpanel/mcp-gateway/e2e/internal/ports"
 	"github.com/neonpanel/mcp-gateway/e2e/internal/stack"
 )
 
@@ -230,9 +231,10 @@ func startRateLimit(t *testing.T, dir, name string, redis *service, settings []s
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	port, err := stack.FreePort()
+	port, err := ports.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strconv.Itoa(port)
+	t.Cleanup(port.Release)
+	return strconv.Itoa(port.Number)
 }
