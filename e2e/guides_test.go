@@ -144,6 +144,8 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b\d+(\.\d+)?m?s old\b`), "AGE old"},
 	{regexp.MustCompile(`"[A-Za-z0-9_-]{16}"`), `"KID"`},
 	{regexp.MustCompile(`\b[0-9a-f]{32,80}\b`), "HEX"},
+	// A token and the keys of one second: which came first cannot be told.
+	{regexp.MustCompile(` \(the keys were fetched a moment ago\)$`), ""},
 }
 
 func settled(line string) string {
