@@ -58,13 +58,15 @@ func (r *Refused) Take(now time.Time, from netip.Addr) (time.Duration, bool) {
 	return time.Duration(short / float64(r.perSecond) * float64(time.Second)), false
 }
 
-// Spent reports whether the next refused request would be one too many.
+// Spent reports whether an address used up most of what it may have refused. Some is
+// left to go by: a bucket that is empty but for a moment after each drop would let
+// through in these moments all that come at once.
 func (r *Refused) Spent(now time.Time, from netip.Addr) bool {
 	if r.buckets == nil {
 		return false
 	}
 	bucket, found := r.buckets.GetIfPresent(Key(from))
-	return found && bucket.TokensAt(now) < 1
+	return found && bucket.TokensAt(now) < max(1, float64(r.burst)/4)
 }
 
 // Key is the address itself, or of IPv6 its /64: one host has a whole /64 to

@@ -65,7 +65,7 @@ func TestKeyGroupsWhatOneHostCanChoose(t *testing.T) {
 	}
 }
 
-func TestSpentIsWhetherTheNextIsOneTooMany(t *testing.T) {
+func TestSpentIsWhetherLittleIsLeft(t *testing.T) {
 	t.Parallel()
 	r, err := New(60, 2)
 	if err != nil {
@@ -80,6 +80,18 @@ func TestSpentIsWhetherTheNextIsOneTooMany(t *testing.T) {
 	}
 	if r.Spent(start, other) || r.Spent(start.Add(2*time.Second), from) {
 		t.Error("another address, or later")
+	}
+	// A drop now and then does not make an address look rested.
+	if r, err = New(600, 200); err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		r.Take(start, from)
+	}
+	for after, want := range map[time.Duration]bool{0: true, 100 * time.Millisecond: true, 4900 * time.Millisecond: true, 5100 * time.Millisecond: false} {
+		if r.Spent(start.Add(after), from) != want {
+			t.Errorf("%v after the last refusal: %v", after, !want)
+		}
 	}
 	if none, _ := New(0, 1); none.Spent(start, from) {
 		t.Error("spent although there is no limit")
