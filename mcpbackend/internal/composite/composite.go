@@ -76,16 +76,17 @@ func definitions() []definition {
 		earlier[i].Unlisted = true
 	}
 	earlier[1].Aliases = []string{"company", "company_id"}
-	query := parameter("query", "What to look for", bounded(1, maxQuery))
-	query.Aliases = []string{"q", "search", "text"}
-	id := parameter("id", "An id from search", bounded(1, 200))
+	aliased := func(p catalogue.Parameter, names ...string) catalogue.Parameter {
+		p.Aliases = names
+		return p
+	}
 	return []definition{
 		{
 			name: "search", title: "Search NeonPanel",
 			description: "Finds inventory items, orders, bills, invoices, shipments, vendors and reports in all companies of the user. " +
 				"Give a SKU, ASIN, document number, vendor or product name; the word for a kind (bills, orders, …) or the name of a company narrows it. " +
 				"Pass an id to fetch. For figures use company_overview, inventory_health or profit_summary.",
-			parameters: append([]catalogue.Parameter{required(query)}, earlier...),
+			parameters: append([]catalogue.Parameter{required(aliased(parameter("query", "What to look for", bounded(1, maxQuery)), "q", "search", "text"))}, earlier...),
 			output:     searchOutput,
 			operations: []string{"listCompanies"},
 			optional:   kindParts(func(k kind) string { return k.list }, "listReports"),
@@ -94,7 +95,7 @@ func definitions() []definition {
 		{
 			name: "fetch", title: "Fetch a search result",
 			description: "The whole record behind an id that search gave: every field and line as text, with its link. An inventory item comes with its stock.",
-			parameters:  append([]catalogue.Parameter{required(id)}, earlier...),
+			parameters:  append([]catalogue.Parameter{required(parameter("id", "An id from search", bounded(1, 200)))}, earlier...),
 			output:      fetchOutput,
 			operations:  []string{"listCompanies"},
 			optional:    append(kindParts(kind.reading, "getReportData"), part{"stock of items", []string{"inventoryBalances"}}),
@@ -132,8 +133,8 @@ func definitions() []definition {
 				"Whole months are compared with as many whole months, other periods with as many days before. Each company keeps its own currency: do not add them up.",
 			parameters: []catalogue.Parameter{
 				company("all companies if left out"),
-				parameter("start_date", "First day; with end_date left out too, last month", date),
-				parameter("end_date", "Last day; today if only start_date is given", date),
+				aliased(parameter("start_date", "First day; with end_date left out too, last month", date), "from", "from_date", "date_from"),
+				aliased(parameter("end_date", "Last day; today if only start_date is given", date), "to", "to_date", "date_to"),
 				parameter("periodicity", "Length of the periods", catalogue.Schema{
 					Type: "string", Enum: []json.RawMessage{[]byte(`"total"`), []byte(`"monthly"`), []byte(`"quarterly"`), []byte(`"yearly"`)}, Default: json.RawMessage(`"monthly"`),
 				}),

@@ -62,6 +62,15 @@ func TestSearchTakesOtherWordsForItsQuery(t *testing.T) {
 	}
 }
 
+func TestProfitTakesOtherWordsForItsDates(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: answers(map[string]string{"listCompanies": list(acme)})}
+	decoded[json.RawMessage](t, run(t.Context(), t, a, "profit_summary", `{"from":"2026-01-01","to":"2026-01-31"}`))
+	if asked := a.asked("revenueAndCogsSummary"); len(asked) == 0 || !strings.Contains(strings.Join(asked, " "), "start_date=2026-01-01&end_date=2026-01-31") {
+		t.Errorf("%v", asked)
+	}
+}
+
 func TestSearchLooksEverywhereInEveryCompany(t *testing.T) {
 	t.Parallel()
 	a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch)})}

@@ -53,7 +53,7 @@ func (c *checker) argument(p *catalogue.Parameter, raw json.RawMessage) json.Raw
 	case len(c.faults) > before:
 		// A name or a uuid where a number is wanted: say where numbers are.
 		if p.Schema.Description != "" && wantsNumber(p.Schema) && holdsText(value) {
-			c.faults[len(c.faults)-1] += "; " + p.Argument + " is " + describe(p.Schema)
+			c.faults[len(c.faults)-1] += " (" + p.Argument + ": " + describe(p.Schema) + ")"
 		}
 	case p.Names == catalogue.Companies:
 		c.company(p, raw)

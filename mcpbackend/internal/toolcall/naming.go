@@ -168,7 +168,7 @@ func argumentInPath(t *catalogue.Tool, name string) int {
 // labelled are the members that tell a person which record it is, in groups of
 // which the first that there is counts.
 var labelled = [][]string{
-	{"ref_number", "sku", "product.sku"},
+	{"ref_number", "sku", "product.sku", "document.ref_number"},
 	{"name", "product.name", "title", "listing.title", "description"},
 	{"vendor.name", "customer.name"},
 	{"asin", "listing.asin"},

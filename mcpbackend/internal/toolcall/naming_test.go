@@ -136,6 +136,11 @@ func TestAQuestionNamesWhatAPersonKnowsByName(t *testing.T) {
 			map[string]string{"getListings": `{"data":[{"id":5,"asin":"B0X","title":"Poles, pair"}]}`},
 			[]string{"\nlistingId: Poles, pair, B0X (5)"}, nil,
 		},
+		"an instalment, by its document": {
+			"payment_requests_update", `{"companyUuid":"ab12","paymentId":3,"paid_amount":5}`,
+			map[string]string{"paymentRequests.list": `{"data":[{"id":3,"amount_due":505.8,"currency":"USD","due_date":"2026-03-01","description":"50% balance","document":{"id":9,"type":"Bill","ref_number":"BM-77"}}]}`},
+			[]string{"\npaymentId: BM-77, 50% balance, 2026-03-01, 505.8 USD (3)", "\npaid_amount: 5"}, nil,
+		},
 		"an answer that is no answer": {
 			"bills_update", `{"companyUuid":"ab12","billId":7,"name":"N"}`, map[string]string{"bills.read": `[[`},
 			[]string{"Trailhead", "\nbillId: 7", "\nname: N"}, nil,
