@@ -180,6 +180,69 @@ func TestRequestsThatTrickleAreEnded(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatNeverBeginsIsGivenUp(t *testing.T) {
+	t.Parallel()
+	// The shape of the limit is under test here, not its length.
+	e := startEdge(t, func(o *options) {
+		o.weaken = func(document map[string]any) {
+			for _, name := range []string{"mcp", "sse"} {
+				route(document, name)["route"].(map[string]any)["retry_policy"].(map[string]any)["per_try_timeout"] = "0.2s"
+			}
+			route(document, "messages")["route"].(map[string]any)["timeout"] = "0.2s"
+			route(document, "tools-call")["route"].(map[string]any)["timeout"] = "0.2s"
+			route(document, "health")["route"].(map[string]any)["timeout"] = "0.2s"
+		}
+	})
+	for target, method := range map[string]string{"/mcp": "POST", "/sse": "GET", "/messages": "POST", "/mcp/tools/call": "POST", "/health": "GET"} {
+		a := e.do(t, call{method: method, target: target, header: []string{good, origin, "X-Test: silent"}})
+		wantError(t, a, 504, "gateway_timeout")
+		wantCORS(t, a)
+		select {
+		case <-e.backend.left:
+		case <-time.After(30 * time.Second):
+			t.Errorf("%s: the backend is not told", target)
+		}
+	}
+	if n := e.backend.count(); n != 5 {
+		t.Errorf("the backend was asked %d times, want once each", n)
+	}
+}
+
+// An Envoy that runs out of memory refuses requests, and says so.
+func TestAnOverloadedEdgeRefusesInWords(t *testing.T) {
+	t.Parallel()
+	e := startEdge(t, func(o *options) {
+		o.weaken = func(document map[string]any) {
+			manager := document["overload_manager"].(map[string]any)
+			for _, m := range manager["resource_monitors"].([]any) {
+				if config := m.(map[string]any)["typed_config"].(map[string]any); config["max_heap_size_bytes"] != nil {
+					config["max_heap_size_bytes"] = 1
+				}
+			}
+			// A connection that is not accepted could not be refused in words.
+			manager["actions"] = slices.DeleteFunc(manager["actions"].([]any), func(a any) bool {
+				return a.(map[string]any)["name"] == "envoy.overload_actions.stop_accepting_connections"
+			})
+		}
+	})
+	var a answer
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if a = e.do(t, call{method: "POST", target: "/mcp", header: []string{good, origin}}); a.StatusCode == 503 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it is not overloaded")
+		}
+	}
+	wantError(t, a, 503, "temporarily_unavailable")
+	if a.Header.Get("Retry-After") == "" || a.Header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("%v", a.Header)
+	}
+	if body, err := e.admin("/ready"); err != nil || body != "LIVE\n" {
+		t.Errorf("the admin interface: %q %v", body, err)
+	}
+}
+
 // Each protection is taken out of the bootstrap in turn, and a probe notices.
 func TestEveryProtectionIsNoticedWhenItIsGone(t *testing.T) {
 	t.Parallel()

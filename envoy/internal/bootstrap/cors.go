@@ -43,10 +43,10 @@ func (b *builder) corsPolicy() *corsv3.CorsPolicy {
 }
 
 // corsHeaders are the same answer by hand, for replies that the cors filter does not see: it acts
-// on routes that proxy only. Without an Origin in the request the first is left out.
-func corsHeaders() []*corev3.HeaderValueOption {
+// on routes that proxy only. Without an Origin in the request, that of the request is left out.
+func corsHeaders(origin string) []*corev3.HeaderValueOption {
 	return []*corev3.HeaderValueOption{
-		setHeader("access-control-allow-origin", "%REQUEST_HEADER(ORIGIN)%"),
+		setHeader("access-control-allow-origin", origin),
 		setHeader("access-control-expose-headers", exposeHeaders),
 	}
 }

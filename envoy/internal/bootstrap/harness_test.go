@@ -364,6 +364,10 @@ func (u *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 		u.left <- struct{}{}
 		return
+	case "silent":
+		<-r.Context().Done()
+		u.left <- struct{}{}
+		return
 	case "abort":
 		panic(http.ErrAbortHandler)
 	case "404":

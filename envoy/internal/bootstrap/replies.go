@@ -20,6 +20,10 @@ type reply struct {
 	retryAfter  string
 }
 
+// requestID is the header that Envoy makes, or, for a request that it refuses before it gets so far,
+// the time at which that one began, in nanoseconds: the same in the answer and in the log.
+const requestID = `%COALESCE({"operators":[{"command":"REQUEST_HEADER","param":"X-REQUEST-ID"},{"command":"START_TIME","param":"\u0025s\u00259f"}]})%`
+
 // localReplies gives every error that Envoy itself makes the shape of authz's. The reason inside
 // Envoy (response code details) names sockets and goes to the log only. The first mapper that
 // matches decides.
@@ -37,16 +41,17 @@ func (b *builder) localReplies() *hcmv3.LocalReplyConfig {
 	} {
 		headers := uncached()
 		if r.status != 403 { // for that one there is no allowed origin to name
-			headers = append(headers, corsHeaders()...)
+			headers = append(headers, corsHeaders("%REQUEST_HEADER(ORIGIN)%")...)
 		}
 		config.Mappers = append(config.Mappers, b.mapper(fmt.Sprintf("response.code_details == 'direct_response' && response.code == %d", r.status), r, headers))
 	}
 
 	headers := uncached()
 	if b.AnyOrigin {
-		// Also for a request refused before it had a route. With a list of origins only the route
-		// table has compared them, and after it the cors filter adds these.
-		headers = append(headers, corsHeaders()...)
+		// Also for a request refused before it had a route, or before its headers were read. With a
+		// list of origins only the route table has compared them, and after it the cors filter adds
+		// these.
+		headers = append(headers, corsHeaders("*")...)
 	}
 	for _, r := range []reply{
 		{status: 404, code: "not_found", description: "There is nothing at this path."},
@@ -88,7 +93,7 @@ func (b *builder) mapper(expression string, r reply, headers []*corev3.HeaderVal
 
 // uncached, because a 404 or 405 may be kept by caches otherwise (RFC 9111 §4.2.2).
 func uncached() []*corev3.HeaderValueOption {
-	return []*corev3.HeaderValueOption{setHeader("cache-control", "no-store"), setHeader("vary", "Origin")}
+	return []*corev3.HeaderValueOption{setHeader("cache-control", "no-store"), setHeader("vary", "Origin"), setHeader("x-request-id", requestID)}
 }
 
 // errorBody is the JSON of an error, as authz's and mcpbackend's (RFC 6750 §3 names the fields);
@@ -100,7 +105,7 @@ func errorBody(code string) *corev3.SubstitutionFormatString {
 		Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: jsonObject(map[string]string{
 			"error":             code,
 			"error_description": "%LOCAL_REPLY_BODY%",
-			"request_id":        "%REQUEST_HEADER(X-REQUEST-ID)%",
+			"request_id":        requestID,
 		})},
 	}
 }
@@ -140,7 +145,7 @@ func (b *builder) accessLog() []*accesslogv3.AccessLog {
 	const verdict = "%DYNAMIC_METADATA(" + extAuthzFilter + ":"
 	line := jsonObject(map[string]string{
 		"ts":          "%START_TIME%",
-		"request_id":  "%REQUEST_HEADER(X-REQUEST-ID)%",
+		"request_id":  requestID,
 		"client":      "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 		"host":        "%REQUEST_HEADER(:AUTHORITY):128%",
 		"method":      "%REQUEST_HEADER(:METHOD)%",

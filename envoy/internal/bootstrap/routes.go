@@ -28,6 +28,9 @@ type endpoint struct {
 	drop    []string      // request headers not passed on
 }
 
+// firstByte is how long a response may take to begin; mcpbackend ends each call within half of it.
+const firstByte = time.Minute
+
 var reads = []string{"GET", "HEAD"}
 
 // health answers under any Host, for probes know a pod by its address.
@@ -95,8 +98,9 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 			// Answers differ by Origin, and the cors filter does not say so.
 			{Header: &corev3.HeaderValue{Key: "vary", Value: "Origin"}, AppendAction: corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD},
 		}, b.alternative()...),
-		// Nothing behind the edge uses cookies.
-		RequestHeadersToRemove: []string{"cookie"},
+		// Nothing behind the edge uses cookies. What is expected of a server is for Envoy to meet
+		// (RFC 9110 §10.1.1).
+		RequestHeadersToRemove: []string{"cookie", "expect"},
 	}
 }
 
@@ -144,6 +148,8 @@ func (b *builder) proxy(e endpoint) *routev3.Route {
 	action := &routev3.RouteAction{ClusterSpecifier: cluster(e.cluster), Timeout: durationpb.New(e.timeout)}
 	if e.timeout == 0 {
 		action.IdleTimeout = durationpb.New(30 * time.Minute)
+		// Envoy's limit of a try ends where the response begins. There is one try: no retry_on.
+		action.RetryPolicy = &routev3.RetryPolicy{PerTryTimeout: durationpb.New(firstByte)}
 	}
 	route := &routev3.Route{
 		Name:                   e.name,

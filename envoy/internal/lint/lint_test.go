@@ -268,16 +268,18 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 			late := slices.IndexFunc(host.Routes, func(r *routev3.Route) bool { return r.Name == "malformed-host" })
 			host.Routes = append(slices.Delete(slices.Clone(host.Routes), late, late+1), host.Routes[late])
 		})},
-		"underscores":                {"header-limits", hcm(func(m manager) { m.CommonHttpProtocolOptions.HeadersWithUnderscoresAction = 0 })},
-		"slow headers":               {"header-limits", hcm(func(m manager) { m.RequestHeadersTimeout = nil })},
-		"no limit for the body":      {"header-limits", hcm(func(m manager) { m.RequestTimeout = nil })},
-		"slow body":                  {"header-limits", hcm(func(m manager) { m.RequestTimeout = durationpb.New(time.Minute) })},
-		"large headers":              {"header-limits", hcm(func(m manager) { m.MaxRequestHeadersKb = wrapperspb.UInt32(1024) })},
-		"many headers":               {"header-limits", hcm(func(m manager) { m.CommonHttpProtocolOptions.MaxHeadersCount = wrapperspb.UInt32(1000) })},
-		"stream cut":                 {"stream-timeout", route("sse", func(r *routev3.Route) { r.GetRoute().Timeout = nil })},
-		"stream cut when idle":       {"stream-timeout", route("mcp", func(r *routev3.Route) { r.GetRoute().IdleTimeout = durationpb.New(time.Second) })},
-		"authz's refusals rewritten": {"replies-keep-authz", hcm(func(m manager) { m.LocalReplyConfig.Mappers = m.LocalReplyConfig.Mappers[1:] })},
-		"all replies rewritten":      {"replies-keep-authz", hcm(func(m manager) { m.LocalReplyConfig.BodyFormat = m.LocalReplyConfig.Mappers[1].BodyFormatOverride })},
+		"underscores":                   {"header-limits", hcm(func(m manager) { m.CommonHttpProtocolOptions.HeadersWithUnderscoresAction = 0 })},
+		"slow headers":                  {"header-limits", hcm(func(m manager) { m.RequestHeadersTimeout = nil })},
+		"no limit for the body":         {"header-limits", hcm(func(m manager) { m.RequestTimeout = nil })},
+		"slow body":                     {"header-limits", hcm(func(m manager) { m.RequestTimeout = durationpb.New(time.Minute) })},
+		"large headers":                 {"header-limits", hcm(func(m manager) { m.MaxRequestHeadersKb = wrapperspb.UInt32(1024) })},
+		"many headers":                  {"header-limits", hcm(func(m manager) { m.CommonHttpProtocolOptions.MaxHeadersCount = wrapperspb.UInt32(1000) })},
+		"stream cut":                    {"stream-timeout", route("sse", func(r *routev3.Route) { r.GetRoute().Timeout = nil })},
+		"stream cut when idle":          {"stream-timeout", route("mcp", func(r *routev3.Route) { r.GetRoute().IdleTimeout = durationpb.New(time.Second) })},
+		"a first byte that never comes": {"stream-timeout", route("mcp", func(r *routev3.Route) { r.GetRoute().RetryPolicy = nil })},
+		"calls made again":              {"stream-timeout", route("mcp", func(r *routev3.Route) { r.GetRoute().RetryPolicy.RetryOn = "reset" })},
+		"authz's refusals rewritten":    {"replies-keep-authz", hcm(func(m manager) { m.LocalReplyConfig.Mappers = m.LocalReplyConfig.Mappers[1:] })},
+		"all replies rewritten":         {"replies-keep-authz", hcm(func(m manager) { m.LocalReplyConfig.BodyFormat = m.LocalReplyConfig.Mappers[1].BodyFormatOverride })},
 		"details in a reply": {"replies-discreet", hcm(func(m manager) {
 			m.LocalReplyConfig.Mappers[5].BodyFormatOverride.GetJsonFormat().Fields["why"] = structpb.NewStringValue("%RESPONSE_CODE_DETAILS%")
 		})},

@@ -48,7 +48,7 @@ func Rules() []Rule {
 		{"overload", "an Envoy that runs out of memory ends everybody's streams", overload},
 		{"subject-limit", "one user's flood would be everybody's outage", subjectLimit},
 		{"global-limit", "a limit that is counted elsewhere must not hold requests up, nor leave them unlimited when it is gone", globalLimit},
-		{"stream-timeout", "the default of 15 s cuts every stream", streamTimeout},
+		{"stream-timeout", "the default of 15 s cuts every stream; without a limit for its beginning, one that never begins is held", streamTimeout},
 		{"replies-keep-authz", "a rewritten refusal loses authz's reason", repliesKeepAuthz},
 		{"replies-discreet", "response code details name sockets and addresses", repliesDiscreet},
 		{"trace-discreet", "a span must hold no query, and what is traced is not for clients to say", traceDiscreet},
@@ -389,6 +389,12 @@ func streamTimeout(r *reader, report report) {
 			}
 			if action.GetTimeout() == nil || action.GetTimeout().AsDuration() != 0 {
 				report(where, "set timeout: 0s; a stream has no end of its own")
+			}
+			if first := action.GetRetryPolicy().GetPerTryTimeout().AsDuration(); first <= 0 || first > 2*time.Minute {
+				report(where, "retry_policy: set per_try_timeout, which ends where the response begins, to 2 minutes or less")
+			}
+			if action.GetRetryPolicy().GetRetryOn() != "" {
+				report(where, "retry_policy: remove retry_on; a call that changes something would be made twice")
 			}
 			if idle := action.GetIdleTimeout().AsDuration(); idle < time.Minute {
 				report(where, "set idle_timeout to a minute or more")
