@@ -75,7 +75,7 @@ func TestHeadersOfAClientNarrowWhatItGets(t *testing.T) {
 // it sends wrongly is a 400 that says so, through Envoy as well.
 func TestHeadersOfAClientCannotWidenWhatIsOffered(t *testing.T) {
 	t.Parallel()
-	g := ownGateway(t, stack.Options{Env: map[string][]string{stack.Backend: {"MCPBACKEND_TOOLSETS=companies,purchasing", "MCPBACKEND_READ_ONLY=true"}}})
+	g := ownGateway(t, stack.Options{Env: map[string][]string{stack.Backend: {"MCPBACKEND_TOOLSETS=companies,purchasing", "MCPBACKEND_READ_ONLY=true", "MCPBACKEND_LIST=directory"}}})
 	token := g.token(t, sellerOne)
 	list := func(headers ...string) (reply, string) {
 		body, own := message(modern, "tools/list", "", nil)
@@ -88,14 +88,19 @@ func TestHeadersOfAClientCannotWidenWhatIsOffered(t *testing.T) {
 		}
 		return r, strings.Join(names, " ")
 	}
-	_, offered := list()
+	if _, got := list(); got != "call_read_tool describe_tools list_tools" {
+		t.Errorf("a deployment that offers a directory lists %s", got)
+	}
+	full := []string{"X-MCP-Dynamic", "false"}
+	_, offered := list(full...)
 	if offered == "" || strings.Contains(offered, "create") {
 		t.Fatalf("offered: %s", offered)
 	}
 	for _, wish := range [][]string{
 		{"X-MCP-Toolsets", "all"}, {"X-MCP-Toolsets", "companies,purchasing,inventory", "X-MCP-Tools", "bills_update,list_inventory_items"},
-		{"X-MCP-Readonly", "false"}, {"X-MCP-Granted", "false", "X-MCP-Dynamic", "false"},
+		{"X-MCP-Readonly", "false"}, {"X-MCP-Granted", "false"},
 	} {
+		wish = append(wish, full...)
 		if _, got := list(wish...); got != offered {
 			t.Errorf("%v: %s, want %s", wish, got, offered)
 		}
