@@ -18,7 +18,7 @@ import (
 )
 
 // backendCmd measures mcpbackend without Envoy and authz, beside a server made
-// with the SDK as its documentation shows.
+// with the SDK as its documentation shows, and beside net/http alone.
 type backendCmd struct {
 	common
 	Seconds float64 `default:"1" help:"How long each load lasts (default: ${default})."`
@@ -27,8 +27,8 @@ type backendCmd struct {
 
 const (
 	companies = "/api/v1/companies"
-	listCall  = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_companies","arguments":{}}}`
-	cannedRun = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"canned","arguments":{}}}`
+	// allocatedMetric counts the bytes that a process has allocated since its start.
+	allocatedMetric = "go_memstats_alloc_bytes_total"
 	// streamsPerUser is below MCPBACKEND_MAX_STREAMS_PER_SUBJECT.
 	streamsPerUser = 20
 )
@@ -69,51 +69,107 @@ func (c *backendCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer still.Stop()
-	stock, stockSocket, err := startBeside(s.Dir, "sdk", "--api", apiURL+companies, "--body", answer)
-	if err != nil {
+	ours := &mcpServer{name: "mcpbackend", pid: s.PID(stack.Backend), socket: s.Socket(stack.Backend, "mcpbackend"), ops: s.Socket(stack.Backend, "ops")}
+	if err := ours.connect(ctx); err != nil {
 		return err
 	}
-	defer stock.Stop()
-
-	servers := []*mcpServer{
-		{name: "ours", pid: s.PID(stack.Backend), socket: s.Socket(stack.Backend, "mcpbackend"), body: listCall},
-		{name: "stock", pid: stock.PID(), socket: stockSocket, body: listCall},
-		{name: "stock canned", pid: stock.PID(), socket: stockSocket, body: cannedRun},
+	defer ours.pool.Close()
+	// The others list what ours lists.
+	tools := filepath.Join(s.Dir, "tools.json")
+	if err := ours.save(listing(eras[0]), token, tools); err != nil {
+		return err
 	}
-	for _, server := range servers {
-		if err := server.connect(ctx, token); err != nil {
-			return fmt.Errorf("%s: %w", server.name, err)
+	servers := []*mcpServer{ours}
+	for _, kind := range []string{"sdk", "plain"} {
+		arguments := []string{"--api", apiURL + companies, "--tools", tools}
+		if kind == "sdk" {
+			arguments = append(arguments, "--body", answer)
+		}
+		child, socket, err := startBeside(s.Dir, kind, arguments...)
+		if err != nil {
+			return err
+		}
+		defer child.Stop()
+		server := &mcpServer{name: names[kind], pid: child.PID(), socket: socket, ops: socket}
+		if err := server.connect(ctx); err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
 		}
 		defer server.pool.Close()
+		servers = append(servers, server)
+	}
+	var loads []*task
+	for _, era := range eras {
+		for _, w := range []work{calling(era, "list_companies"), listing(era)} {
+			for _, server := range servers {
+				loads = append(loads, &task{server, w, server.calls(w, token)})
+			}
+		}
+		canned := calling(era, "canned")
+		loads = append(loads, &task{servers[1], canned, servers[1].calls(canned, token)})
+	}
+	for _, l := range loads {
+		if _, err := bench.Each(ctx, inFlight, 20*inFlight, l.call); err != nil {
+			return fmt.Errorf("%s, %s: %w", l.server.name, l.work.title, err)
+		}
 	}
 	got := series{}
 	for round := range c.Rounds {
 		progress("backend: round %d of %d", round+1, c.Rounds)
-		for _, server := range turns(round, servers...) {
-			run, err := bench.Closed(ctx, inFlight, seconds(c.Seconds), server.call, server.pid)
+		for _, l := range turns(round, loads...) {
+			before, err := l.server.allocated(ctx)
 			if err != nil {
-				return fmt.Errorf("%s: %w", server.name, err)
+				return err
 			}
-			got.add(server.name, "cpu", run.MicrosPerCall(0))
-			got.add(server.name, "rate", run.PerSecond())
+			run, err := bench.Closed(ctx, inFlight, seconds(c.Seconds), l.call, l.server.pid)
+			if err != nil {
+				return fmt.Errorf("%s, %s: %w", l.server.name, l.work.title, err)
+			}
+			after, err := l.server.allocated(ctx)
+			if err != nil {
+				return err
+			}
+			got.add(l.server.name, l.work.title+" cpu", run.MicrosPerCall(0))
+			got.add(l.server.name, l.work.title+" bytes", (after-before)/1024/float64(run.Calls))
+			got.add(l.server.name, l.work.title+" rate", run.PerSecond())
 		}
 	}
 	return c.report(ctx, got)
 }
 
+// names are how the servers beside ours are shown.
+var names = map[string]string{"sdk": "stock SDK", "plain": "net/http"}
+
+// eras are the versions of MCP: the last with a handshake, and the first without.
+var eras = []string{"2025-11-25", "2026-07-28"}
+
 func (c *backendCmd) report(ctx context.Context, got series) error {
-	table := &bench.Table{Title: fmt.Sprintf("tools/call in mcpbackend, %d in flight, the API's time not counted", inFlight), Notes: []string{
-		"Stock is a server of the SDK with two typed tools: one makes the same API call with net/http, the other has",
-		"its answer in memory. The first line has the CPU of the API call on both sides; the second has it only in",
-		"ours, and so is more than the ratio without the API call can be.",
-	}}
-	table.Add("ours ÷ stock, both with the API call, CPU", "×", bench.Ratio(got.of("ours", "cpu"), got.of("stock", "cpu")), &bench.Goal{Budget: 0.5, Dream: 0.25})
-	table.Add("ours with the API call ÷ stock without, CPU", "×", bench.Ratio(got.of("ours", "cpu"), got.of("stock canned", "cpu")), nil)
-	for _, name := range []string{"ours", "stock", "stock canned"} {
-		table.Add(name+", CPU per call", "µs", got.of(name, "cpu"), nil)
-		table.Add(name+", calls", "/s", got.of(name, "rate"), nil)
+	const ours, stock, plain = "mcpbackend", "stock SDK", "net/http"
+	budget := &bench.Goal{Budget: 0.5, Dream: 0.25}
+	var tables []*bench.Table
+	for _, era := range eras {
+		call, list, canned := calling(era, "list_companies").title, listing(era).title, calling(era, "canned").title
+		table := &bench.Table{Title: fmt.Sprintf("mcpbackend, MCP %s, %d in flight, the API's time not counted", era, inFlight), Notes: []string{
+			"A call is one of the API's on each side; canned is the stock server's tool whose answer is in memory. All",
+			"list the same tools. Stock SDK and net/http run as they come, with Go's default garbage collection;",
+			"net/http checks nothing, and knows of MCP only how its messages look.",
+		}}
+		table.Add("tools/call: mcpbackend ÷ stock SDK, CPU", "×", bench.Ratio(got.of(ours, call+" cpu"), got.of(stock, call+" cpu")), budget)
+		table.Add("tools/call: mcpbackend ÷ stock SDK canned, CPU", "×", bench.Ratio(got.of(ours, call+" cpu"), got.of(stock, canned+" cpu")), nil)
+		table.Add("tools/call: mcpbackend ÷ net/http, CPU", "×", bench.Ratio(got.of(ours, call+" cpu"), got.of(plain, call+" cpu")), nil)
+		table.Add("tools/list: mcpbackend ÷ stock SDK, CPU", "×", bench.Ratio(got.of(ours, list+" cpu"), got.of(stock, list+" cpu")), nil)
+		for _, name := range []string{ours, stock, plain} {
+			for _, title := range []string{call, list, canned} {
+				if got.of(name, title+" cpu") == nil {
+					continue
+				}
+				what := strings.TrimPrefix(title, era+" ")
+				table.Add(name+", "+what+", CPU", "µs", got.of(name, title+" cpu"), nil)
+				table.Add(name+", "+what+", allocated", "KiB", got.of(name, title+" bytes"), nil)
+				table.Add(name+", "+what, "/s", got.of(name, title+" rate"), nil)
+			}
+		}
+		tables = append(tables, table)
 	}
-	tables := []*bench.Table{table}
 	if c.Streams > 0 {
 		memory, err := c.memory(ctx)
 		if err != nil {
@@ -136,13 +192,17 @@ func (c *backendCmd) memory(ctx context.Context) (_ *bench.Table, err error) {
 	if err != nil {
 		return nil, err
 	}
-	ours := &mcpServer{pid: s.PID(stack.Backend), socket: s.Socket(stack.Backend, "mcpbackend"), body: listCall}
-	if err := ours.connect(ctx, token); err != nil {
+	ours := &mcpServer{pid: s.PID(stack.Backend), socket: s.Socket(stack.Backend, "mcpbackend")}
+	if err := ours.connect(ctx); err != nil {
 		return nil, err
 	}
 	defer ours.pool.Close()
+	call := ours.calls(calling(eras[0], "list_companies"), token)
+	if _, err := bench.Each(ctx, inFlight, 50*inFlight, call); err != nil {
+		return nil, err
+	}
 	ops := s.Socket(stack.Backend, "ops")
-	empty, err := collected(ctx, ops, 1, ours.call)
+	empty, err := collected(ctx, ops, 1, call)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +238,7 @@ func (c *backendCmd) memory(ctx context.Context) (_ *bench.Table, err error) {
 	if err != nil {
 		return nil, err
 	}
-	full, err := collected(ctx, ops, 1, ours.call)
+	full, err := collected(ctx, ops, 1, call)
 	if err != nil {
 		return nil, err
 	}
@@ -231,30 +291,98 @@ func openStream(stream, post *bench.Conn, headers [][2]string) error {
 	return err
 }
 
-// An mcpServer answers tools/call over streamable HTTP.
+// An mcpServer answers MCP over streamable HTTP.
 type mcpServer struct {
-	name, socket, body string
-	pid                int
+	// ops is the socket where it tells its metrics.
+	name, socket, ops string
+	pid               int
 
 	pool *bench.Pool
-	call bench.Call
 }
 
-func (s *mcpServer) connect(ctx context.Context, token string) (err error) {
-	if s.pool, err = bench.NewPool(ctx, inFlight, "unix", s.socket); err != nil {
+func (s *mcpServer) connect(ctx context.Context) (err error) {
+	s.pool, err = bench.NewPool(ctx, inFlight, "unix", s.socket)
+	return err
+}
+
+// allocated is how many bytes it has allocated since its start.
+func (s *mcpServer) allocated(ctx context.Context) (float64, error) {
+	metrics, err := bench.Metrics(ctx, s.ops)
+	if err != nil {
+		return 0, err
+	}
+	if metrics[allocatedMetric] == 0 {
+		return 0, fmt.Errorf("%s does not tell what it allocates", s.name)
+	}
+	return metrics[allocatedMetric], nil
+}
+
+// work is one kind of request.
+type work struct {
+	title, era, method, tool string
+	// holds is in every good answer.
+	holds string
+}
+
+func calling(era, name string) work {
+	title := era + " tools/call"
+	if name == "canned" {
+		title += " canned"
+	}
+	return work{title, era, "tools/call", name, `"structuredContent"`}
+}
+
+func listing(era string) work {
+	return work{era + " tools/list", era, "tools/list", "", `"tools":[`}
+}
+
+// request is the work as a client of its era sends it.
+func (w work) request(token string) []byte {
+	headers := [][2]string{{"Content-Type", "application/json"}, {"Accept", "application/json, text/event-stream"}, {"MCP-Protocol-Version", w.era}}
+	params, meta := "", ""
+	if w.tool != "" {
+		params = `"name":"` + w.tool + `","arguments":{}`
+	}
+	if w.era == eras[1] {
+		headers = append(headers, [2]string{"Mcp-Method", w.method})
+		if w.tool != "" {
+			headers, meta = append(headers, [2]string{"Mcp-Name", w.tool}), ","
+		}
+		meta += `"_meta":{"io.modelcontextprotocol/protocolVersion":"` + w.era + `","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"}}`
+	}
+	body := `{"jsonrpc":"2.0","id":1,"method":"` + w.method + `","params":{` + params + meta + `}}`
+	return bench.Request("POST", "/mcp", "localhost", append(headers, identity("user", token)...), body)
+}
+
+func (w work) check(body []byte) error {
+	if !bytes.Contains(body, []byte(`"result"`)) || !bytes.Contains(body, []byte(w.holds)) || bytes.Contains(body, []byte(`"isError":true`)) {
+		return fmt.Errorf("not the result of %s: %.400s", w.title, body)
+	}
+	return nil
+}
+
+func (s *mcpServer) calls(w work, token string) bench.Call {
+	return s.pool.Call(w.request(token), w.check)
+}
+
+// save writes one answer to a file.
+func (s *mcpServer) save(w work, token, file string) error {
+	var answer []byte
+	call := s.pool.Call(w.request(token), func(body []byte) error {
+		answer = bytes.Clone(body)
+		return w.check(body)
+	})
+	if err := call(0); err != nil {
 		return err
 	}
-	request := bench.Request("POST", "/mcp", "localhost", append([][2]string{
-		{"Content-Type", "application/json"}, {"Accept", "application/json, text/event-stream"}, {"MCP-Protocol-Version", "2025-11-25"},
-	}, identity("user", token)...), s.body)
-	s.call = s.pool.Call(request, func(body []byte) error {
-		if !bytes.Contains(body, []byte(`"result"`)) || !bytes.Contains(body, []byte(`structuredContent`)) || bytes.Contains(body, []byte(`"isError":true`)) {
-			return fmt.Errorf("not the result of a tool: %.400s", body)
-		}
-		return nil
-	})
-	_, err = bench.Each(ctx, inFlight, 50*inFlight, s.call)
-	return err
+	return os.WriteFile(file, answer, 0o600)
+}
+
+// task is the work that one server does in a round.
+type task struct {
+	server *mcpServer
+	work   work
+	call   bench.Call
 }
 
 // identity is what authz says about a caller.

@@ -24,11 +24,12 @@ import (
 // listener that it was given as file descriptor 3, with Go's default garbage
 // collection.
 type toolCmd struct {
-	Noop noopCmd `cmd:""`
-	Oidc oidcCmd `cmd:""`
-	Echo echoCmd `cmd:""`
-	SDK  sdkCmd  `cmd:"" name:"sdk"`
-	API  apiCmd  `cmd:"" name:"api"`
+	Noop  noopCmd  `cmd:""`
+	Oidc  oidcCmd  `cmd:""`
+	Echo  echoCmd  `cmd:""`
+	SDK   sdkCmd   `cmd:"" name:"sdk"`
+	Plain plainCmd `cmd:""`
+	API   apiCmd   `cmd:"" name:"api"`
 }
 
 // startTool runs one of them at the listener.
