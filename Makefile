@@ -21,7 +21,7 @@ CC_FOUND := $(shell command -v $${CC:-cc} || command -v gcc)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run token dist images bench bench-authz bench-mcp bin/bench fuzz test test-all test-http3 test-conformance test-chromium test-compose test-deploy test-scaleout test-observability fmt lint clean tools
+.PHONY: help build run token dist images bench bench-authz bench-mcp bin/bench fuzz test test-all test-http3 test-conformance test-docs test-chromium test-compose test-deploy test-scaleout test-observability fmt lint clean tools
 
 ##@ Use
 
@@ -124,7 +124,7 @@ test/sandbox: test/stack
 test/e2e: test/stack
 	@echo "== test e2e's own packages"; $(call gotest,e2e) ./cmd/stack ./internal/... && $(GO) test $(RACE) -run '^$$' . >/dev/null
 
-test-all: test test-http3 test-conformance test-chromium test-compose test-deploy test-scaleout test-observability ## Run all tests, and those that need root or Debian packages
+test-all: test test-http3 test-conformance test-docs test-chromium test-compose test-deploy test-scaleout test-observability ## Run all tests, and those that need root or Debian packages
 
 test-conformance: build ## The MCP project's conformance suite, through Envoy
 	cd e2e && $(GO) test -tags conformance -run Conformance -count=1 -timeout 8m .
@@ -133,6 +133,9 @@ test-chromium: build ## The pages in a real Chromium, judged by axe-core (PICTUR
 	@command -v chromium >/dev/null || { echo "installing Debian's chromium"; apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
 	cd e2e && $(GO) test -tags chromium -run Chromium -count=1 -timeout 15m .
+
+test-docs: build ## Every command of README and docs, and what it prints
+	cd e2e && $(GO) test -tags docs -run 'CommandsOfTheDocuments|ProgramsThatClientsStart' -count=1 -timeout 10m .
 
 test-compose: build ## docker-compose.yml on a local container engine
 	e2e/compose/run
@@ -202,7 +205,7 @@ lint: tools ## gofmt, go vet, staticcheck, govulncheck
 	@mkdir -p .cache/tools && $(GO) -C tools build -o ../.cache/tools/ tool
 	@bad=$$(gofmt -l $(ALL)); if [ -n "$$bad" ]; then echo "gofmt: run 'make fmt' for:"; echo "$$bad"; exit 1; fi
 	@for m in $(ALL); do echo "== lint $$m"; (cd $$m && $(GO) vet ./... && ../.cache/tools/staticcheck ./...) || exit 1; done
-	@cd e2e && $(GO) vet -tags chromium,conformance,scaleout ./... && ../.cache/tools/staticcheck -tags chromium,conformance,scaleout ./...
+	@cd e2e && $(GO) vet -tags chromium,conformance,docs,scaleout ./... && ../.cache/tools/staticcheck -tags chromium,conformance,docs,scaleout ./...
 	@cd envoy && $(GO) vet -tags http3 ./internal/bootstrap && ../.cache/tools/staticcheck -tags http3 ./internal/bootstrap
 	@cd deploy && $(GO) vet -tags pod ./... && ../.cache/tools/staticcheck -tags pod ./...
 	@cd mcpbackend && $(GO) vet -tags redis ./internal/... && ../.cache/tools/staticcheck -tags redis ./internal/...

@@ -53,13 +53,6 @@ func tab(t *testing.T) *chromium.Tab {
 	return tab
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // views are a small phone, a tablet and a desk, by day and by night. Whoever
 // asks for stillness gets it.
 func views() (all []chromium.View) {

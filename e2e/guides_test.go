@@ -18,47 +18,26 @@ import (
 	"time"
 )
 
-// A guide's fenced blocks are of three kinds: those marked sh are run, those
-// with lines that begin with "$ " are run and their output is compared, all
-// others are for the reader alone. One shell runs all of a guide.
+// Blocks marked sh are run and print nothing; in blocks marked console, lines
+// that begin with "$ " are run and their output is compared. One shell runs all
+// of a guide, but for the commands that a rule gives to somebody else.
 //
 // In an output that is compared, a line […] stands for any number of lines and
 // … for any part of a line.
 
-// step is one command of a guide, or the commands of a block marked sh.
-type step struct {
-	line    int
-	command string
-	// want is the output; nil if it is not compared.
-	want []string
-}
-
-func readGuide(t *testing.T, path string) []step {
+// stepsOf are the commands of a guide that the test runs; those of a block
+// marked sh are one.
+func stepsOf(t *testing.T, path, test string) (steps []command) {
 	t.Helper()
-	var steps []step
-	inside, marked, at := false, "", 0
-	var block []string
-	for number, line := range strings.Split(read(t, path), "\n") {
-		mark, fence := strings.CutPrefix(line, "```")
-		switch {
-		case fence && !inside:
-			inside, marked, at, block = true, mark, number+2, nil
-		case fence:
-			inside = false
-			if marked == "sh" {
-				steps = append(steps, step{line: at, command: strings.Join(block, "\n")})
-				continue
+	for _, b := range blocksOf(t, path) {
+		found := b.commands()
+		if b.language == "sh" && len(found) > 0 {
+			found = []command{{path, b.line, strings.Join(b.lines, "\n"), nil}}
+		}
+		for _, c := range found {
+			if _, r := runBy(c); r.by == test {
+				steps = append(steps, c)
 			}
-			for i, line := range block {
-				if command, is := strings.CutPrefix(line, "$ "); is {
-					steps = append(steps, step{line: at + i, command: command, want: []string{}})
-				} else if len(steps) > 0 && steps[len(steps)-1].line >= at {
-					last := &steps[len(steps)-1]
-					last.want = append(last.want, line)
-				}
-			}
-		case inside:
-			block = append(block, line)
 		}
 	}
 	return steps
@@ -72,7 +51,7 @@ type shell struct {
 
 func startShell(t *testing.T, dir string, environment []string) *shell {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	cmd := exec.CommandContext(ctx, "bash", "--norc", "--noprofile")
 	cmd.Dir, cmd.Env = dir, environment
 	// A group of its own, which also holds what a guide starts in the background.
@@ -109,28 +88,29 @@ func (s *shell) say(t *testing.T, line string) {
 
 const done = "this command has ended"
 
-// run types a command and returns what it and those before it printed.
-func (s *shell) run(t *testing.T, command string) []string {
+// run types a command and returns what it and those before it printed, and how
+// it ended.
+func (s *shell) run(t *testing.T, command string) (lines []string, status string) {
 	t.Helper()
 	s.say(t, command)
-	s.say(t, "echo; echo '"+done+"'")
-	var lines []string
+	s.say(t, `printf '\n%s %s\n' '`+done+`' $?`)
 	for {
 		line, err := s.out.ReadString('\n')
 		if err != nil {
 			t.Fatalf("the shell ended: %v, after:\n%s", err, strings.Join(lines, "\n"))
 		}
 		line = strings.TrimSuffix(line, "\n")
-		if line == done {
+		if after, ended := strings.CutPrefix(line, done+" "); ended {
+			status = after
 			break
 		}
 		lines = append(lines, line)
 	}
-	// The empty line of echo ends an output that has no line break at its end.
+	// The empty line ends an output that has no line break at its end.
 	if n := len(lines); n > 0 && lines[n-1] == "" {
 		lines = lines[:n-1]
 	}
-	return lines
+	return lines, status
 }
 
 // volatile is what differs from run to run.
@@ -146,6 +126,9 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{32,80}\b`), "HEX"},
 	// A token and the keys of one second: which came first cannot be told.
 	{regexp.MustCompile(` \(the keys were fetched a moment ago\)$`), ""},
+	{regexp.MustCompile(`\bstarted in [0-9.]+m?s\b`), "started in TIME"},
+	{regexp.MustCompile(`\banswered \d+ bytes\b`), "answered SIZE"},
+	{regexp.MustCompile(`[+-]\d s\b`), "CLOCK"},
 }
 
 func settled(line string) string {
@@ -192,7 +175,7 @@ func matches(want, got []string) (bool, string) {
 
 // followGuide runs a guide on a sandbox of its own. What the guide calls by
 // these addresses listens elsewhere in the test.
-func followGuide(t *testing.T, path string, asked func(output []string) (answer string)) {
+func followGuide(t *testing.T, path, test string, asked func(output []string) (answer string)) {
 	t.Helper()
 	dir := t.TempDir()
 	bin, err := filepath.Abs(binaries(t))
@@ -209,23 +192,23 @@ func followGuide(t *testing.T, path string, asked func(output []string) (answer 
 	here := strings.NewReplacer("127.0.0.1:9390", issuer, "127.0.0.1:9391", control, "http://127.0.0.1:7777", client.URL)
 	there := strings.NewReplacer(issuer, "127.0.0.1:9390", control, "127.0.0.1:9391", client.URL, "http://127.0.0.1:7777")
 	sh := startShell(t, dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir})
-	steps := readGuide(t, path)
+	steps := stepsOf(t, path, test)
 	if len(steps) < 5 {
 		t.Fatalf("only %d commands found in %s", len(steps), path)
 	}
 	var before []string
 	for _, s := range steps {
-		if s.command == "read -r code" {
+		if s.text == "read -r code" {
 			// Typed before the end of the command is asked for, since read takes it.
-			sh.say(t, s.command)
-			s.command = asked(before)
+			sh.say(t, s.text)
+			s.text = asked(before)
 		}
-		got := sh.run(t, here.Replace(s.command))
+		got, _ := sh.run(t, here.Replace(s.text))
 		before = append([]string(nil), got...)
 		for i := range got {
 			got[i] = there.Replace(got[i])
 		}
-		if strings.Contains(s.command, "sandbox serve ") {
+		if strings.Contains(s.text, "sandbox serve ") {
 			listening(t, issuer)
 		}
 		if s.want == nil {
@@ -237,7 +220,7 @@ func followGuide(t *testing.T, path string, asked func(output []string) (answer 
 		// What separates two commands in a block is no output.
 		want := s.want
 		if ok, missing := matches(want, got); !ok {
-			t.Errorf("%s:%d: $ %s\nprints:\n%s\n\nwithout what the guide shows:\n%s", path, s.line, s.command, strings.Join(got, "\n"), missing)
+			t.Errorf("%s:%d: $ %s\nprints:\n%s\n\nwithout what the guide shows:\n%s", path, s.line, s.text, strings.Join(got, "\n"), missing)
 		}
 	}
 }
@@ -256,12 +239,12 @@ func listening(t *testing.T, address string) {
 
 func TestGuideToExplainPrintsWhatItShows(t *testing.T) {
 	t.Parallel()
-	followGuide(t, "docs/guide-explain.md", nil)
+	followGuide(t, "docs/guide-explain.md", explain, nil)
 }
 
 func TestGuideToTokensPrintsWhatItShows(t *testing.T) {
 	t.Parallel()
-	followGuide(t, "docs/tokens.md", func(output []string) string {
+	followGuide(t, "docs/tokens.md", toTokens, func(output []string) string {
 		page, err := user(sellerOne).Authorize(t.Context(), output[len(output)-1])
 		if err != nil {
 			t.Fatal(err)

@@ -147,9 +147,7 @@ func TestLogsHaveTheFieldsOfThePrivacyPage(t *testing.T) {
 
 	// Envoy leaves empty fields out, so that no log shows all of them.
 	var bootstrap map[string]any
-	if err := yaml.Unmarshal([]byte(read(t, "envoy/bootstrap.yaml")), &bootstrap); err != nil {
-		t.Fatal(err)
-	}
+	must(t, yaml.Unmarshal([]byte(read(t, "envoy/bootstrap.yaml")), &bootstrap))
 	formats := accessFormats(bootstrap, false)
 	if len(formats) == 0 {
 		t.Fatal("no access log in the bootstrap")
