@@ -35,7 +35,9 @@ func blocksOf(t *testing.T, path string) []block {
 		mark, fence := strings.CutPrefix(strings.TrimSpace(line), "```")
 		switch {
 		case fence && !inside:
-			found = append(found, block{document: path, line: number + 2, language: mark})
+			// What follows the language is for whoever reads that document alone.
+			language, _, _ := strings.Cut(mark, " ")
+			found = append(found, block{document: path, line: number + 2, language: language})
 			inside = true
 		case fence:
 			inside = false
@@ -119,6 +121,7 @@ var rules = []rule{
 	{document: "docs/*.md", command: "SERVER_URL=https://mcp.example.com deploy/test-bearer-auth.sh", by: session},
 
 	{document: "docs/guide-clients.md", command: "npx @modelcontextprotocol/inspector", by: session},
+	{document: "docs/guide-clients.md", command: "claude mcp add", by: "make test", file: "e2e/selection_test.go", shown: "X-MCP-Toolsets", why: "what the program then sends is tried; the program is not ours to install"},
 	{document: "docs/guide-doctor.md", by: session},
 	{document: "docs/guide-explain.md", command: "docker compose exec -T authz /usr/local/bin/authz explain", by: "make test-compose", file: "e2e/compose/run", shown: "exec -T authz /usr/local/bin/authz explain", why: "needs a container engine"},
 	{document: "docs/guide-explain.md", command: "bin/authz explain", by: session},
@@ -130,6 +133,13 @@ var rules = []rule{
 
 	{document: "docs/*.md", command: "kubectl ", by: "make test-deploy", file: "deploy/kubernetes_test.go", shown: `kustomize(t, "kubernetes/overlays/"`, why: "needs a cluster; what is applied is rendered and judged, and the files are there"},
 	{document: "docs/*.md", command: "helm ", by: "make test-deploy", file: "deploy/kubernetes_test.go", shown: `filepath.Join("kubernetes/chart/values"`, why: "needs a cluster; the chart is rendered with these values and judged, and the files are there"},
+	{document: "docs/images.md", command: "make dist", by: "make test-compose", file: "e2e/compose/run", shown: "make --no-print-directory images VERSION=", why: "compiles for minutes; make images begins with it"},
+	{document: "docs/images.md", command: "make images", by: "make test-compose", file: "e2e/compose/run", shown: "make --no-print-directory images VERSION=", why: "needs a container engine"},
+	{document: "docs/images.md", command: "dist/authz-linux-amd64 --version", by: "make test-compose", file: "e2e/compose/run", shown: `[ "$got" = "$VERSION (commit $COMMIT)" ]`, why: "needs make dist"},
+	{document: "docs/images.md", command: "(cd dist && sha256sum --check SHA256SUMS)", by: "make test-compose", file: "e2e/compose/run", shown: "(cd dist && sha256sum --quiet --check SHA256SUMS)", why: "needs make dist"},
+	{document: "docs/runbooks.md", command: "kubectl ", by: "make test-deploy", file: "deploy/runbooks_test.go", shown: "func TestTheRunbooksNameObjectsThatExist(", why: "needs a cluster; what they name is in the manifests"},
+	{document: "docs/runbooks.md", command: "openssl s_client", by: "make test", file: "authz/internal/doctor/doctor_test.go", shown: "TLS dates", why: "needs a site with a certificate; authz doctor looks at the same dates"},
+	{document: "docs/runbooks.md", by: "TestTheRunbooksAreTrue"},
 	{document: "docs/limits.md", command: "envoyconf ratelimit", by: session},
 	{document: "docs/performance.md", command: "make bench", by: session, why: "four minutes of a machine that does nothing else: make only says what it would do"},
 	{document: "docs/performance.md", command: "bin/bench check", by: "make bench-authz", file: "Makefile", shown: "@bin/bench check", why: "the same command with other rounds, by hand"},
