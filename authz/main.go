@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"os/signal"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/command"
 	"github.com/neonpanel/mcp-gateway/authz/internal/doctor"
+	"github.com/neonpanel/mcp-gateway/authz/internal/metrics"
 )
 
 // version and commit are set by the linker.
@@ -28,23 +30,20 @@ type program struct {
 }
 
 func main() {
+	build := metrics.Build{Version: version, Commit: cmp.Or(commit, "unknown")}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		build.Version = cmp.Or(version, info.Main.Version)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	chosen := kong.Parse(&program{},
 		kong.Name("authz"),
 		kong.Description("Verifies NeonPanel access tokens for Envoy (gRPC ext_authz) and serves the OAuth discovery documents. Every flag is also an environment variable of the same name. To serve and explain, an empty value means the default."),
-		kong.Vars{"version": versionName()},
+		kong.Vars{"version": build.Version + " (commit " + build.Commit + ")"},
 		kong.UsageOnError(),
 		// Kong's own status for wrong usage is 80.
 		kong.Exit(func(code int) { os.Exit(min(code, command.WrongUsage(os.Args))) }),
 	)
-	status := command.Run(ctx, chosen, os.Stderr)
+	status := command.Run(ctx, chosen, build, os.Stderr)
 	stop()
 	os.Exit(status)
-}
-
-func versionName() string {
-	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
-		return info.Main.Version
-	}
-	return version + " (commit " + commit + ")"
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/doctor"
 	"github.com/neonpanel/mcp-gateway/authz/internal/explain"
 	"github.com/neonpanel/mcp-gateway/authz/internal/listen"
+	"github.com/neonpanel/mcp-gateway/authz/internal/metrics"
 	"github.com/neonpanel/mcp-gateway/authz/internal/ops"
 	"github.com/neonpanel/mcp-gateway/authz/internal/serve"
 )
@@ -25,12 +26,12 @@ import (
 type Serve struct{ config.Settings }
 
 // Run serves until it is told to stop.
-func (c *Serve) Run(ctx context.Context) error {
+func (c *Serve) Run(ctx context.Context, build metrics.Build) error {
 	settings, err := c.Validate()
 	if err != nil {
 		return err
 	}
-	return serve.Run(ctx, settings, os.Stderr)
+	return serve.Run(ctx, settings, build, os.Stderr)
 }
 
 // Explain is `authz explain`.
@@ -95,8 +96,9 @@ func WrongUsage(arguments []string) int {
 }
 
 // Run runs the chosen command and returns the exit status of the process.
-func Run(ctx context.Context, chosen *kong.Context, stderr io.Writer) int {
+func Run(ctx context.Context, chosen *kong.Context, build metrics.Build, stderr io.Writer) int {
 	chosen.BindTo(ctx, (*context.Context)(nil))
+	chosen.Bind(build)
 	err := chosen.Run()
 	if err == nil {
 		return 0

@@ -4,6 +4,7 @@ package metrics
 
 import (
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 
@@ -35,8 +36,11 @@ type Metrics struct {
 
 type labels struct{ a, b string }
 
+// Build says what is running.
+type Build struct{ Version, Commit string }
+
 // New returns metrics that are all at zero.
-func New() *Metrics {
+func New(build Build) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -66,7 +70,12 @@ func New() *Metrics {
 			Help: "Reads of the deny file, by outcome (ok, error).",
 		}, []string{"outcome"}),
 	}
-	m.registry.MustRegister(m.decisions, m.duration, m.verdicts, m.calls, m.audience, m.denyFile,
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "build_info", Help: "Always 1.",
+		ConstLabels: prometheus.Labels{"version": build.Version, "commit": build.Commit, "go": runtime.Version()},
+	})
+	info.Set(1)
+	m.registry.MustRegister(m.decisions, m.duration, m.verdicts, m.calls, m.audience, m.denyFile, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// A series that appears with its first event hides that event from rate().
 	for _, reason := range decision.Passes() {

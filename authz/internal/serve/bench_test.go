@@ -48,7 +48,7 @@ func question(authorization string) *authv3.CheckRequest {
 func BenchmarkAnswer(b *testing.B) {
 	issuer := issuertest.Start(b)
 	issuer.Serve(issuertest.PathJWKS, issuertest.JSON(issuertest.JWKS(signer)))
-	counters := metrics.New()
+	counters := metrics.New(metrics.Build{})
 	verify, err := verifier.New(verifier.Options{
 		Issuer: issuer.Issuer, Transport: issuer.Transport, Audiences: []string{public + "/mcp"}, Observer: counters,
 	})

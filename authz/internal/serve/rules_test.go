@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/config"
 	"github.com/neonpanel/mcp-gateway/authz/internal/issuertest"
+	"github.com/neonpanel/mcp-gateway/authz/internal/metrics"
 	"github.com/neonpanel/mcp-gateway/authz/internal/serve"
 )
 
@@ -462,6 +464,7 @@ func TestIntrospectionThroughItsOutage(t *testing.T) {
 		`authz_issuer_call_duration_seconds_count{call="introspection",outcome="error"} 6`,
 		`authz_verdicts_total{reason="ok",source="introspection"} 2`, `authz_verdicts_total{reason="token_inactive",source="cache"} 4`,
 		`authz_decisions_total{decision="deny",reason="introspection_failed"} 9`,
+		`authz_build_info{commit="c0ffee",go="` + runtime.Version() + `",version="v1"} 1`,
 	} {
 		if !strings.Contains(text, line) {
 			t.Errorf("/metrics lacks %s", line)
@@ -637,7 +640,7 @@ func TestFaultsKeepItFromStarting(t *testing.T) {
 	}
 	// Broken since it was looked at.
 	c.DenyFile = file
-	if err := serve.Run(t.Context(), c, io.Discard); err == nil || !strings.Contains(err.Error(), "AUTHZ_DENY_FILE") {
+	if err := serve.Run(t.Context(), c, metrics.Build{}, io.Discard); err == nil || !strings.Contains(err.Error(), "AUTHZ_DENY_FILE") {
 		t.Error(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "*")); !slices.Equal(left, []string{file}) {

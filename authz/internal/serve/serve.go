@@ -31,14 +31,14 @@ import (
 )
 
 // Run serves until ctx is done.
-func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
+func Run(ctx context.Context, c config.Config, build metrics.Build, stderr io.Writer) error {
 	tuneCollector(c.CacheSize)
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 	for _, warning := range c.Warnings() {
 		log.Warn("a setting gives up safety", "setting", warning)
 	}
 
-	counters := metrics.New()
+	counters := metrics.New(build)
 	options := VerifierOptions(c, counters, log)
 	tracer, err := startTracer(c, &options, log)
 	if err != nil {
@@ -89,7 +89,7 @@ func Run(ctx context.Context, c config.Config, stderr io.Writer) error {
 		return err
 	}
 	questions, documents, operations := s.Addresses()
-	log.Info("listening", "check", questions.String(), "discovery", documents.String(), "ops", fmt.Sprint(operations),
+	log.Info("listening", "version", build.Version, "commit", build.Commit, "check", questions.String(), "discovery", documents.String(), "ops", fmt.Sprint(operations),
 		"tls", c.TLS != nil, "public_url", c.PublicURL, "issuer", c.Issuer)
 
 	// The verifier outlives the server, which still answers while it drains.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/config"
 	"github.com/neonpanel/mcp-gateway/authz/internal/issuertest"
+	"github.com/neonpanel/mcp-gateway/authz/internal/metrics"
 	"github.com/neonpanel/mcp-gateway/authz/internal/serve"
 )
 
@@ -105,7 +106,7 @@ func start(t testing.TB, issuer string, change func(*config.Settings)) *gateway 
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- serve.Run(ctx, c, g.log) }()
+	go func() { ended <- serve.Run(ctx, c, metrics.Build{Version: "v1", Commit: "c0ffee"}, g.log) }()
 	g.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-ended

@@ -25,9 +25,10 @@ import (
 type Settings struct {
 	PublicURL string `name:"public-url" env:"PUBLIC_URL" placeholder:"URL" help:"The gateway's own origin as clients see it, such as https://mcp.neonpanel.com. Required."`
 
-	NeonpanelAPIURL string `name:"neonpanel-api-url" env:"NEONPANEL_API_URL" default:"https://my.neonpanel.com" placeholder:"URL" help:"Base of the NeonPanel REST API: HTTPS, or HTTP on loopback. Callers' tokens go there and nowhere else. Default: ${default}."`
-	UpstreamProxy   string `name:"upstream-proxy" env:"UPSTREAM_PROXY" placeholder:"URL" help:"HTTP proxy for calls to the API; proxy variables of the environment are ignored."`
-	UpstreamCAFile  string `name:"upstream-ca-file" env:"UPSTREAM_CA_FILE" placeholder:"FILE" help:"PEM file of certificate authorities to trust for the API besides the system's."`
+	NeonpanelAPIURL   string `name:"neonpanel-api-url" env:"NEONPANEL_API_URL" default:"https://my.neonpanel.com" placeholder:"URL" help:"Base of the NeonPanel REST API: HTTPS, or HTTP on loopback. Callers' tokens go there and nowhere else. Default: ${default}."`
+	UpstreamProxy     string `name:"upstream-proxy" env:"UPSTREAM_PROXY" placeholder:"URL" help:"HTTP proxy for calls to the API; proxy variables of the environment are ignored. Prefer the file form if it holds a password."`
+	UpstreamProxyFile string `name:"upstream-proxy-file" env:"UPSTREAM_PROXY_FILE" placeholder:"FILE" help:"File that holds the proxy's URL, for one with a password in it; read at start."`
+	UpstreamCAFile    string `name:"upstream-ca-file" env:"UPSTREAM_CA_FILE" placeholder:"FILE" help:"PEM file of certificate authorities to trust for the API besides the system's."`
 
 	Listen    string `name:"mcpbackend-listen" env:"MCPBACKEND_LISTEN" default:"unix:/run/neonpanel/mcpbackend/mcpbackend.sock" placeholder:"ADDRESS" help:"Where the gateway reaches this service: unix:/path, a loopback host:port, or with TLS any IP address and port. Default: ${default}."`
 	OpsListen string `name:"mcpbackend-ops-listen" env:"MCPBACKEND_OPS_LISTEN" default:"127.0.0.1:9102" placeholder:"ADDRESS" help:"Where /healthz, /readyz and /metrics are served, comma-separated. An address that is not local takes TLS, as a scraper elsewhere may; healthcheck asks the first local one. Default: ${default}."`
@@ -132,8 +133,8 @@ func (s Settings) Parse() (Config, error) {
 	} else {
 		c.APIURL = u
 	}
-	if s.UpstreamProxy != "" {
-		u, err := url.Parse(s.UpstreamProxy)
+	if s.UpstreamProxy+s.UpstreamProxyFile != "" {
+		u, err := url.Parse(secret("UPSTREAM_PROXY", s.UpstreamProxy, s.UpstreamProxyFile, "the URL of a proxy", fault))
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			fault("UPSTREAM_PROXY", "must be a URL such as http://proxy.example:3128")
 		} else {

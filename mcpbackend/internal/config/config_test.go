@@ -163,6 +163,32 @@ func TestPasswordOfAFaultyProxyIsNotRepeated(t *testing.T) {
 	}
 }
 
+func TestTheProxyCanBeInAFile(t *testing.T) {
+	t.Parallel()
+	write := func(text string) string {
+		file := filepath.Join(t.TempDir(), "proxy")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	c, err := parse(t, "--public-url=https://x.com", "--upstream-proxy-file="+write("http://user:pw77@proxy:3128\n"))
+	if err != nil || c.Proxy != "http://user:pw77@proxy:3128" {
+		t.Errorf("%q %v", c.Proxy, err)
+	}
+	for name, arguments := range map[string][]string{
+		"both":    {"--upstream-proxy=http://proxy:3128", "--upstream-proxy-file=" + write("http://proxy:3128")},
+		"no URL":  {"--upstream-proxy-file=" + write("user:pw77@proxy:3128")},
+		"nothing": {"--upstream-proxy-file=" + write(" ")},
+		"no file": {"--upstream-proxy-file=/there/is/none"},
+	} {
+		_, err := parse(t, append(arguments, "--public-url=https://x.com")...)
+		if err == nil || !strings.Contains(err.Error(), "UPSTREAM_PROXY") || strings.Contains(err.Error(), "77") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestValuesAreTaken(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "doc.yaml")
