@@ -131,8 +131,8 @@ var rules = []rule{
 	{document: "docs/tokens.md", command: "rm -f token.txt", by: session},
 	{document: "docs/tokens.md", by: toTokens},
 
-	{document: "docs/*.md", command: "kubectl ", by: "make test-deploy", file: "deploy/kubernetes_test.go", shown: `kustomize(t, "kubernetes/overlays/"`, why: "needs a cluster; what is applied is rendered and judged, and the files are there"},
-	{document: "docs/*.md", command: "helm ", by: "make test-deploy", file: "deploy/kubernetes_test.go", shown: `filepath.Join("kubernetes/chart/values"`, why: "needs a cluster; the chart is rendered with these values and judged, and the files are there"},
+	{document: "docs/kubernetes.md", command: "kubectl ", by: "make test-deploy", file: "deploy/kubernetes_test.go", shown: `kustomize(t, "kubernetes/overlays/"`, why: "needs a cluster; what is applied is rendered and judged, and the files are there"},
+	{document: "docs/kubernetes.md", command: "helm ", by: "make test-deploy", file: "deploy/kubernetes_test.go", shown: `filepath.Join("kubernetes/chart/values"`, why: "needs a cluster; the chart is rendered with these values and judged, and the files are there"},
 	{document: "docs/images.md", command: "make dist", by: "make test-compose", file: "e2e/compose/run", shown: "make --no-print-directory images VERSION=", why: "compiles for minutes; make images begins with it"},
 	{document: "docs/images.md", command: "make images", by: "make test-compose", file: "e2e/compose/run", shown: "make --no-print-directory images VERSION=", why: "needs a container engine"},
 	{document: "docs/images.md", command: "dist/authz-linux-amd64 --version", by: "make test-compose", file: "e2e/compose/run", shown: `[ "$got" = "$VERSION (commit $COMMIT)" ]`, why: "needs make dist"},
