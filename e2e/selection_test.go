@@ -110,7 +110,8 @@ func TestHeadersOfAClientCannotWidenWhatIsOffered(t *testing.T) {
 		}
 	}
 	r, _ := list("X-MCP-Toolsets", "nonsense")
-	if r.Status != http.StatusBadRequest || !strings.Contains(r.Body, "Choose from companies, purchasing") {
+	// In the form that clients show to people.
+	if r.Status != http.StatusBadRequest || !strings.Contains(decodeRPC(t, r).Error.Message, "Choose from companies, purchasing") {
 		t.Errorf("%d %s", r.Status, r.Body)
 	}
 	// A token is asked for first: the header is nothing to try names with.

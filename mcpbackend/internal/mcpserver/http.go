@@ -153,6 +153,27 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	next.ServeHTTP(out, r.WithContext(withCall(r.Context(), call)))
 }
 
+// Refuse answers a request that cannot be carried out for a reason outside of its
+// message. It is a JSON-RPC error with the id of the request: of others, clients
+// show no more than that there was one.
+func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, message string) {
+	if r.Method != http.MethodPost {
+		denial.Invalid(http.StatusBadRequest, message).Write(w)
+		return
+	}
+	body, d := ReadJSON(w, r)
+	if d != nil {
+		d.Write(w)
+		return
+	}
+	msg, err := rpc.Peek(body)
+	if err != nil {
+		rpc.Write(w, http.StatusBadRequest, rpc.FromPeek(err).Body(msg.ID))
+		return
+	}
+	rpc.Write(w, http.StatusBadRequest, (&rpc.Error{Code: rpc.CodeInvalidRequest, Message: "Invalid request: " + message}).Body(msg.ID))
+}
+
 // authorize answers the requests whose caller may not do what they ask.
 func (h *Handler) authorize(w http.ResponseWriter, c identity.Caller, msg rpc.Message, version string) bool {
 	if c.Anonymous && !anonymousMay(msg.Method) {

@@ -120,8 +120,9 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 			log.Error("the documents stay as they were", "error", err.Error())
 		}
 	})
+	streamable := mcpserver.NewHandler(stateless, calls)
 	edge := server.New(server.Routes{
-		MCP: mcpserver.NewHandler(stateless, calls), Plain: plaincall.Handler{Calls: calls},
+		MCP: streamable, Refuse: streamable.Refuse, Plain: plaincall.Handler{Calls: calls},
 		SSE: http.HandlerFunc(streams.Stream), Messages: http.HandlerFunc(streams.Message), Public: public, Tools: tools, List: c.List,
 	}, metrics, log, time.Now)
 

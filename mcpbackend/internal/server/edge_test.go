@@ -217,8 +217,9 @@ func newEdgeWith(t testing.TB, catalogue offer, runner toolcall.Runner, link fun
 	if follows {
 		changes.renew(t, replace)
 	}
+	streamable := mcpserver.NewHandler(stateless, calls)
 	e.handler = server.New(server.Routes{
-		MCP: mcpserver.NewHandler(stateless, calls), Plain: plaincall.Handler{Calls: calls},
+		MCP: streamable, Refuse: streamable.Refuse, Plain: plaincall.Handler{Calls: calls},
 		SSE: http.HandlerFunc(e.sse.Stream), Messages: http.HandlerFunc(e.sse.Message), Public: public, Tools: catalogue,
 	}, e.metrics, log, time.Now)
 	return e

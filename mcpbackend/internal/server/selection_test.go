@@ -90,10 +90,18 @@ func TestASelectionIsAHardLimitOnEveryTransport(t *testing.T) {
 func TestAFaultyHeaderIsRefusedOnEveryBearerRoute(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t)
-	for path, method := range map[string]string{"/mcp": "POST", "/mcp/tools/call": "POST", "/sse": "GET", "/sse/": "GET", "/messages": "POST"} {
+	const description = `X-MCP-Toolsets: there is no toolset "nonsense". Choose from tests.`
+	w := e.do(alice, "POST", "/mcp", call(7, "echo"), "X-MCP-Toolsets", "nonsense")
+	if got := decode[reply](t, w.Body.Bytes()); w.Code != http.StatusBadRequest || got.ID != 7.0 || got.Error == nil || got.Error.Code != -32600 || got.Error.Message != "Invalid request: "+description {
+		t.Errorf("/mcp: %d %s", w.Code, w.Body)
+	}
+	if w := e.do(alice, "POST", "/mcp", "{", "X-MCP-Toolsets", "nonsense"); w.Code != http.StatusBadRequest || decode[reply](t, w.Body.Bytes()).Error.Code != -32700 {
+		t.Errorf("/mcp: %d %s", w.Code, w.Body)
+	}
+	for path, method := range map[string]string{"/mcp": "GET", "/mcp/tools/call": "POST", "/sse": "GET", "/sse/": "GET", "/messages": "POST"} {
 		w := e.do(alice, method, path, call(1, "echo"), "X-MCP-Toolsets", "nonsense")
 		if got := decode[map[string]string](t, w.Body.Bytes()); w.Code != http.StatusBadRequest || got["error"] != "invalid_request" ||
-			got["error_description"] != `X-MCP-Toolsets: there is no toolset "nonsense". Choose from tests.` {
+			got["error_description"] != description {
 			t.Errorf("%s: %d %v", path, w.Code, got)
 		}
 	}

@@ -35,6 +35,9 @@ type Routes struct {
 	Tools selection.Tools
 	// List is how their list looks unless they say; empty is [selection.Full].
 	List selection.Form
+	// Refuse answers a request of MCP whose selection cannot be read, in the form
+	// that its clients show to people.
+	Refuse func(w http.ResponseWriter, r *http.Request, message string)
 }
 
 // New returns the handler of everything that the gateway may ask for.
@@ -49,7 +52,7 @@ func New(r Routes, count Counter, log *slog.Logger, now func() time.Time) http.H
 				Description: "The gateway and this service disagree about who is calling. The operator has been told.",
 			}).Write(w)
 		}
-		mux.Handle(path, count.Count(path, identity.Middleware(selected(h, r.Tools, r.List.Selection()), now, refuse)))
+		mux.Handle(path, count.Count(path, identity.Middleware(r.selected(path, h), now, refuse)))
 	}
 	bearer("/mcp", r.MCP)
 	bearer("/mcp/tools/call", r.Plain)
@@ -71,11 +74,18 @@ func New(r Routes, count Counter, log *slog.Logger, now func() time.Time) http.H
 
 // selected reads what a request wants to see less of. One that cannot be read is
 // refused: it must not be taken for a wish to see everything.
-func selected(next http.Handler, tools selection.Tools, otherwise *selection.Selection) http.Handler {
+func (routes Routes) selected(path string, next http.Handler) http.Handler {
+	otherwise := routes.List.Selection()
+	refuse := func(w http.ResponseWriter, _ *http.Request, message string) {
+		denial.Invalid(http.StatusBadRequest, message).Write(w)
+	}
+	if path == "/mcp" {
+		refuse = routes.Refuse
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s, err := selection.Of(r.Header, tools, otherwise)
+		s, err := selection.Of(r.Header, routes.Tools, otherwise)
 		if err != nil {
-			denial.Invalid(http.StatusBadRequest, err.Error()+".").Write(w)
+			refuse(w, r, err.Error()+".")
 			return
 		}
 		if s == nil {
