@@ -56,7 +56,7 @@ func release(variant, namespace string) render.Release {
 
 // hashed is a name that Kustomize completed with a hash of the content; Helm
 // writes that hash into an annotation of the pods.
-var hashed = regexp.MustCompile(`(neonpanel-mcp-(?:settings|edge))-[0-9a-z]{10}`)
+var hashed = regexp.MustCompile(`(neonpanel-mcp-(?:settings|edge|stats))-[0-9a-z]{10}`)
 
 func plain(t *testing.T, set manifest.Set) map[string]string {
 	t.Helper()

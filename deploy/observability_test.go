@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -319,6 +320,54 @@ func headings(t *testing.T, path string) []string {
 		all = append(all, regexp.MustCompile(`[^a-z0-9_-]`).ReplaceAllString(anchor, ""))
 	}
 	return all
+}
+
+var update = flag.Bool("update", false, "write the copies of rules.yaml that Kubernetes gets")
+
+// What Kubernetes gets are the same rules.
+func TestKubernetesGetsTheSameRules(t *testing.T) {
+	t.Parallel()
+	rules, err := os.ReadFile("observability/rules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	object := "# deploy/observability/rules.yaml as an object; go test -run SameRules -update writes it.\n" +
+		"apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: neonpanel-mcp\n  labels:\n" +
+		"    app.kubernetes.io/name: neonpanel-mcp\n    app.kubernetes.io/instance: neonpanel-mcp\nspec:\n"
+	for line := range strings.Lines(string(rules)) {
+		if strings.TrimSpace(line) != "" {
+			object += "  "
+		}
+		object += line
+	}
+	for path, want := range map[string]string{
+		"kubernetes/chart/files/rules.yaml": string(rules), "kubernetes/components/monitoring/prometheusrule.yaml": object,
+	} {
+		if *update {
+			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || string(got) != want {
+			t.Errorf("%s is not deploy/observability/rules.yaml: run go test -run SameRules -update (%v)", path, err)
+		}
+	}
+}
+
+// So are the files of the Envoy that serves statistics.
+func TestTheChartHasTheSameFiles(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"stats.yaml", "stats-cert.yaml", "stats-ca.yaml"} {
+		a, err := os.ReadFile("kubernetes/components/monitoring/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile("kubernetes/chart/files/" + name)
+		if err != nil || string(a) != string(b) {
+			t.Errorf("chart/files/%s differs: %v", name, err)
+		}
+	}
 }
 
 func TestEveryAlertSaysWhatToDo(t *testing.T) {

@@ -222,7 +222,7 @@ func images(t *testing.T) map[string]pod.Image {
 	if real, err := filepath.EvalSymlinks(envoy.Files["/usr/local/bin/envoy"]); err == nil {
 		envoy.Files["/usr/local/bin/envoy"] = real
 	}
-	all["envoy"] = envoy
+	all["envoy"], all["stats"] = envoy, envoy
 	return all
 }
 
@@ -447,14 +447,25 @@ func TestThePodRunsAsItsManifestSays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for address, metric := range map[string]string{"127.0.0.1:9111": "authz_", "127.0.0.1:9112": "mcpbackend_"} {
+		for address, metric := range map[string]string{
+			"127.0.0.1:9111/metrics": "authz_", "127.0.0.1:9112/metrics": "mcpbackend_", "127.0.0.1:9113/stats/prometheus": "envoy_",
+		} {
 			for _, known := range []bool{true, false} {
 				config := &tls.Config{RootCAs: ca.pool(), ServerName: "neonpanel-mcp-ops"}
 				if known {
 					config.Certificates = []tls.Certificate{shown}
 				}
 				client := http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
-				resp, err := client.Get("https://" + address + "/metrics")
+				var resp *http.Response
+				var err error
+				if known { // nothing waits for the Envoy of the statistics at the start
+					eventually(t, func() error {
+						resp, err = client.Get("https://" + address)
+						return err
+					})
+				} else {
+					resp, err = client.Get("https://" + address)
+				}
 				if !known {
 					if err == nil {
 						t.Errorf("%s: served without a certificate", address)

@@ -35,6 +35,7 @@ var kinds = map[metav1.TypeMeta]func() Object{
 	{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"}:           func() Object { return new(policyv1.PodDisruptionBudget) },
 	{APIVersion: "gateway.networking.k8s.io/v1", Kind: "HTTPRoute"}:  func() Object { return new(gatewayv1.HTTPRoute) },
 	{APIVersion: "monitoring.coreos.com/v1", Kind: "ServiceMonitor"}: func() Object { return new(monitoringv1.ServiceMonitor) },
+	{APIVersion: "monitoring.coreos.com/v1", Kind: "PrometheusRule"}: func() Object { return new(monitoringv1.PrometheusRule) },
 }
 
 // Set is what is applied together, in the order of kind and name.

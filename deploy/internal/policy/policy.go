@@ -367,13 +367,27 @@ func sockets(d *deployment) {
 }
 
 // opsPort is a port on which metrics are served over mutual TLS.
-var opsPort = map[string]string{"authz-ops": "AUTHZ", "backend-ops": "MCPBACKEND"}
+var opsPort = map[string]string{"authz-ops": "AUTHZ", "backend-ops": "MCPBACKEND", "envoy-ops": ""}
+
+// certified says that whoever asks an operations port has to show a certificate.
+func (d *deployment) certified(port string) bool {
+	if prefix := opsPort[port]; prefix != "" {
+		return d.setting(prefix+"_TLS_CERT") != "" && d.setting(prefix+"_TLS_CLIENT_CA") != ""
+	}
+	// That of Envoy's statistics is served by an Envoy with a bootstrap of its own.
+	for _, m := range manifest.All[*corev1.ConfigMap](d.set) {
+		if text, ok := m.Data["stats.yaml"]; ok {
+			return strings.Count(text, "socket_address: {address: 0.0.0.0") == 1 && strings.Contains(text, "require_client_certificate: true")
+		}
+	}
+	return false
+}
 
 func onlyEnvoyListens(d *deployment) {
 	for _, c := range d.containers {
 		for _, p := range c.Ports {
-			if prefix, ok := opsPort[p.Name]; ok {
-				if d.setting(prefix+"_TLS_CERT") == "" || d.setting(prefix+"_TLS_CLIENT_CA") == "" {
+			if _, ok := opsPort[p.Name]; ok {
+				if !d.certified(p.Name) {
 					d.report(c.Name, "port %s has no certificates", p.Name)
 				}
 			} else if c.Name != "envoy" || p.Name != "edge" {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -181,6 +182,14 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 		{"only-envoy-listens", "metrics without certificates", func(t *testing.T, s manifest.Set) manifest.Set {
 			for _, m := range manifest.All[*corev1.ConfigMap](s) {
 				delete(m.Data, "AUTHZ_TLS_CLIENT_CA")
+			}
+			return s
+		}},
+		{"only-envoy-listens", "Envoy's statistics without certificates", func(t *testing.T, s manifest.Set) manifest.Set {
+			for _, m := range manifest.All[*corev1.ConfigMap](s) {
+				if text, ok := m.Data["stats.yaml"]; ok {
+					m.Data["stats.yaml"] = strings.ReplaceAll(text, "require_client_certificate: true", "require_client_certificate: false")
+				}
 			}
 			return s
 		}},
