@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -321,8 +320,6 @@ func headings(t *testing.T, path string) []string {
 	}
 	return all
 }
-
-var update = flag.Bool("update", false, "write the copies of rules.yaml that Kubernetes gets")
 
 // What Kubernetes gets are the same rules.
 func TestKubernetesGetsTheSameRules(t *testing.T) {
