@@ -154,6 +154,7 @@ $(RATELIMIT)/service_cmd:
 test-scaleout: build $(RATELIMIT)/service_cmd ## Several gateways as one, with a real Redis and the real rate limit service
 	@command -v redis-server >/dev/null || { echo "installing Debian's redis-server"; apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; }
+	cd authz && $(GO) test $(RACE) -tags redis -count=1 -timeout 8m ./internal/replicas
 	cd mcpbackend && $(GO) test $(RACE) -tags redis -count=1 -timeout 8m ./internal/replicas ./internal/writes
 	cd e2e && RATELIMIT='$(RATELIMIT)/service_cmd' $(GO) test -tags scaleout -run Scaleout -count=1 -timeout 8m .
 
@@ -208,6 +209,7 @@ lint: tools ## gofmt, go vet, staticcheck, govulncheck
 	@cd e2e && $(GO) vet -tags chromium,conformance,docs,scaleout ./... && ../.cache/tools/staticcheck -tags chromium,conformance,docs,scaleout ./...
 	@cd envoy && $(GO) vet -tags http3 ./internal/bootstrap && ../.cache/tools/staticcheck -tags http3 ./internal/bootstrap
 	@cd deploy && $(GO) vet -tags pod ./... && ../.cache/tools/staticcheck -tags pod ./...
+	@cd authz && $(GO) vet -tags redis ./internal/replicas && ../.cache/tools/staticcheck -tags redis ./internal/replicas
 	@cd mcpbackend && $(GO) vet -tags redis ./internal/... && ../.cache/tools/staticcheck -tags redis ./internal/...
 	@cd mcpbackend && $(GO) vet -tags conformance ./internal/fixtures && ../.cache/tools/staticcheck -tags conformance ./internal/fixtures
 	@for m in $(ALL); do echo "== govulncheck $$m"; out=$$(cd $$m && timeout 120 ../.cache/tools/govulncheck ./... 2>&1) || { \

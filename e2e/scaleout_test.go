@@ -62,7 +62,10 @@ func startFleet(t *testing.T) *fleet {
 			"SANDBOX_RESOURCES=" + strings.Join([]string{url + "/mcp", url, url + "/sse", url + "/sse/"}, ","),
 			"SANDBOX_INTROSPECTION_CLIENT_SECRET=" + secret,
 		},
-		stack.Authz: {"PUBLIC_URL=" + url, "AUTHZ_INTROSPECTION_CLIENT_SECRET=" + secret},
+		stack.Authz: {
+			"PUBLIC_URL=" + url, "AUTHZ_INTROSPECTION_CLIENT_SECRET=" + secret,
+			"AUTHZ_REDIS_URL=redis://127.0.0.1:" + f.port, "AUTHZ_REDIS_SECRET=" + replicaSecret,
+		},
 		stack.Backend: {
 			"PUBLIC_URL=" + url, "MCPBACKEND_TOOLSETS=all",
 			"MCPBACKEND_REDIS_URL=redis://127.0.0.1:" + f.port, "MCPBACKEND_REDIS_SECRET=" + replicaSecret,
@@ -210,6 +213,27 @@ func TestScaleoutAnyReplicaServesAnyRequest(t *testing.T) {
 	}
 	if n := f.ran(t, "list_companies", "streamable"); n[0] == 0 || n[1] == 0 {
 		t.Errorf("the pods ran %v calls: the balancer does not balance", n)
+	}
+
+	// What one pod has introspected the other one knows. Looking it up has but a few
+	// milliseconds, so that it may take several tokens to see it.
+	eventually(t, time.Minute, func() string {
+		token := f.mint(t, stack.TokenRequest{Account: sellerOne, Kind: "opaque"})
+		for range 4 {
+			if r := f.call(t, modern, token, "list_companies", nil); r.IsError {
+				t.Errorf("an opaque token: %s", r.text())
+			}
+		}
+		for _, p := range f.pods {
+			if strings.Contains(p.metrics(t, stack.Authz), `authz_verdicts_total{reason="ok",source="replica"}`) {
+				return ""
+			}
+		}
+		return "no verdict comes from another replica"
+	})
+	held := f.redis.ask(t, "KEYS *")
+	if !strings.Contains(held, "neonpanel:authz:token:") || strings.Contains(held, opaque) {
+		t.Errorf("Redis holds %s", held)
 	}
 
 	// A legacy stream, whose messages come to the one pod as often as to the other.

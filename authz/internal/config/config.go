@@ -65,6 +65,9 @@ type Config struct {
 	RefusedPerMinute   int
 	RefusedBurst       int
 
+	// Redis is what the replicas share; nil without it.
+	Redis *Redis
+
 	Tracing Tracing
 
 	LogLevel slog.Level
@@ -168,6 +171,7 @@ func (s Settings) Validate() (Config, error) {
 		Drain:    j.duration("AUTHZ_DRAIN", s.Drain, 0, 10*time.Minute),
 	}
 	c.Audiences, c.AnyAudience = j.audiences("AUTHZ_AUDIENCES", s.Audiences, c.PublicURL)
+	c.Redis = j.redis(s)
 	j.together(s, c)
 	if len(j.faults) > 0 {
 		return Config{}, j.faults
@@ -189,6 +193,9 @@ func (c Config) Warnings() []string {
 	}
 	if c.TLS != nil && len(c.TLS.ClientSANs) == 0 {
 		w = append(w, "AUTHZ_TLS_CLIENT_SANS is empty: every certificate of AUTHZ_TLS_CLIENT_CA lets its owner in")
+	}
+	if c.Redis != nil && c.Redis.plain() {
+		w = append(w, "AUTHZ_REDIS_URL is not rediss://: its password can be read on the way")
 	}
 	if c.ScopeMode != scopes.Enforce {
 		w = append(w, "AUTHZ_SCOPE_MODE="+string(c.ScopeMode)+": a missing scope is not refused")
@@ -216,6 +223,9 @@ func (j *judge) together(s Settings, c Config) {
 		j.fault("AUTHZ_INTROSPECTION_CLIENT_SECRET", "", "the secret of AUTHZ_INTROSPECTION_CLIENT_ID, here or in the file form, or AUTHZ_INTROSPECTION_KEY_FILE")
 	case in.ClientID == "" && in.URL != "":
 		j.fault("AUTHZ_INTROSPECTION_CLIENT_ID", "", "a client id, because AUTHZ_INTROSPECTION_URL is set")
+	}
+	if c.Redis != nil && in.ClientID == "" {
+		j.fault("AUTHZ_INTROSPECTION_CLIENT_ID", "", "a client id, because AUTHZ_REDIS_URL shares what is introspected, and nothing else")
 	}
 	if in.KeyAudience != "" && !hasKey {
 		j.fault("AUTHZ_INTROSPECTION_KEY_AUDIENCE", in.KeyAudience, "nothing without AUTHZ_INTROSPECTION_KEY_FILE")

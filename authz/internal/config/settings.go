@@ -45,6 +45,12 @@ type Settings struct {
 	IntrospectionUnknownPerSecond string `name:"authz-introspection-unknown-per-second" env:"AUTHZ_INTROSPECTION_UNKNOWN_PER_SECOND" default:"300" group:"Introspection" help:"Most calls per second about tokens that were never seen to be good; what is over that gets 503 with Retry-After. A third of it at most goes to tokens from addresses that keep being refused. Tokens that were good before are asked about regardless."`
 	IntrospectJWT                 string `name:"authz-introspect-jwt" env:"AUTHZ_INTROSPECT_JWT" default:"false" group:"Introspection" help:"Introspect JWTs that verified, too, to see revocation: true or false."`
 
+	RedisURL        string `name:"authz-redis-url" env:"AUTHZ_REDIS_URL" group:"Introspection" help:"Redis that the replicas share, redis:// or rediss://[user:password@]host[:port][/database]: what one has introspected the others then know. No token goes there, and answers are sealed. Off when empty. Prefer the file form where it holds a password."`
+	RedisURLFile    string `name:"authz-redis-url-file" env:"AUTHZ_REDIS_URL_FILE" group:"Introspection" help:"File that holds it."`
+	RedisCAFile     string `name:"authz-redis-ca-file" env:"AUTHZ_REDIS_CA_FILE" group:"Introspection" help:"PEM file of certificate authorities to trust for rediss://, besides the system's."`
+	RedisSecret     string `name:"authz-redis-secret" env:"AUTHZ_REDIS_SECRET" group:"Introspection" help:"Secret that seals what goes to Redis, the same for all replicas: at least 32 characters, as of 'openssl rand -base64 32'. Prefer the file form."`
+	RedisSecretFile string `name:"authz-redis-secret-file" env:"AUTHZ_REDIS_SECRET_FILE" group:"Introspection" help:"File that holds it."`
+
 	KeysRefresh  string `name:"authz-keys-refresh" env:"AUTHZ_KEYS_REFRESH" default:"5m" group:"Keys and cache" help:"How often keys and metadata are refreshed in the background."`
 	KeysMaxStale string `name:"authz-keys-max-stale" env:"AUTHZ_KEYS_MAX_STALE" default:"24h" group:"Keys and cache" help:"How old the last good keys may get before answers turn to 503."`
 	KeysCooldown string `name:"authz-keys-cooldown" env:"AUTHZ_KEYS_COOLDOWN" default:"10s" group:"Keys and cache" help:"Least time between two refetches that a bad token can cause."`

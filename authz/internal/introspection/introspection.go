@@ -42,9 +42,19 @@ type Config struct {
 	UnknownPerSecond int
 	// Known is how many good tokens are known again when their verdict has ended.
 	Known int
+	// Shared, if set, are the answers that other replicas got.
+	Shared Shared
 	// Called, if set, is told how each call ended. An inactive token is not an
 	// error.
 	Called func(took time.Duration, err error)
+}
+
+// Shared are the issuer's answers about tokens, of all replicas.
+type Shared interface {
+	// Recall gives an answer and when it was got.
+	Recall(token string) (answer []byte, asked time.Time, found bool)
+	// Tell does not wait.
+	Tell(token string, answer []byte, active bool)
 }
 
 // maxAnswer caps an introspection response.
@@ -83,7 +93,7 @@ func New(config Config) *Client {
 // the record alone. The mark stands for the token wherever it is remembered, and
 // must not be one that a client can choose.
 func (c *Client) Introspect(ctx context.Context, raw string, mark uint64, t *trail.Trail) (jwt.Judgement, error) {
-	object, err := c.inspect(ctx, raw, func() error {
+	object, asked, err := c.inspect(ctx, raw, func() error {
 		return c.admission.enter(ctx, raw, mark, token.Doubted(ctx))
 	})
 	if err != nil {
@@ -103,6 +113,7 @@ func (c *Client) Introspect(ctx context.Context, raw string, mark uint64, t *tra
 		return jwt.Judgement{}, err
 	}
 	judgement, err := c.config.Rules.Judge(object, time.Now(), t)
+	judgement.Asked = asked
 	if err == nil && t.Refusal() == nil {
 		c.admission.learn(raw, mark, true)
 	}
@@ -128,7 +139,7 @@ func bearer(object strictjson.Object, t *trail.Trail) error {
 // must be about the same user and client, and can only narrow what the token
 // says.
 func (c *Client) Confirm(ctx context.Context, raw string, own jwt.Judgement) (jwt.Judgement, error) {
-	object, err := c.inspect(ctx, raw, func() error { return c.admission.enterVouched(ctx) })
+	object, asked, err := c.inspect(ctx, raw, func() error { return c.admission.enterVouched(ctx) })
 	if err != nil {
 		return jwt.Judgement{}, err
 	}
@@ -167,12 +178,29 @@ func (c *Client) Confirm(ctx context.Context, raw string, own jwt.Judgement) (jw
 	if len(who.Scopes) == 0 {
 		who.Scopes = nil
 	}
-	said.Audience = own.Audience
+	said.Audience, said.Asked = own.Audience, asked
 	return said, nil
 }
 
-// inspect returns the response about an active token, once enter lets it ask.
-func (c *Client) inspect(ctx context.Context, raw string, enter func() error) (strictjson.Object, error) {
+// inspect returns the response about an active token: the one that another
+// replica got, and when, or its own, once enter lets it ask.
+func (c *Client) inspect(ctx context.Context, raw string, enter func() error) (object strictjson.Object, asked time.Time, err error) {
+	if c.config.Shared != nil {
+		if body, at, found := c.config.Shared.Recall(raw); found {
+			if object, err = Parse(body); err == nil {
+				if !object.Get("active").IsTrue() {
+					return nil, at, token.Refuse(token.Inactive, nil)
+				}
+				return object, at, nil
+			}
+		}
+	}
+	object, err = c.call(ctx, raw, enter)
+	return object, time.Time{}, err
+}
+
+// call asks the issuer, and tells the other replicas.
+func (c *Client) call(ctx context.Context, raw string, enter func() error) (strictjson.Object, error) {
 	if c.breaker.State() == gobreaker.StateOpen {
 		return nil, token.Refuse(token.IntrospectionFailed, gobreaker.ErrOpenState)
 	}
@@ -186,18 +214,22 @@ func (c *Client) inspect(ctx context.Context, raw string, enter func() error) (s
 	defer c.admission.leave()
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
-	object, err := c.breaker.Execute(func() (strictjson.Object, error) {
-		object, err := c.ask(ctx, address, raw)
+	var body []byte
+	object, err := c.breaker.Execute(func() (object strictjson.Object, err error) {
+		object, body, err = c.ask(ctx, address, raw)
 		if upstream.Broken(err) && ctx.Err() == nil {
 			// The call changes nothing, so it is safe to repeat; once, and only when
 			// the connection failed: an answer, or none in time, is not improved by
 			// asking again.
-			object, err = c.ask(ctx, address, raw)
+			object, body, err = c.ask(ctx, address, raw)
 		}
 		return object, err
 	})
 	if err != nil {
 		return nil, token.Refuse(token.IntrospectionFailed, err)
+	}
+	if c.config.Shared != nil {
+		c.config.Shared.Tell(raw, body, object.Get("active").IsTrue())
 	}
 	// RFC 7662 §2.2: a boolean, and the only member that must be there.
 	if !object.Get("active").IsTrue() {
@@ -207,7 +239,7 @@ func (c *Client) inspect(ctx context.Context, raw string, enter func() error) (s
 }
 
 // ask makes one call.
-func (c *Client) ask(ctx context.Context, address, raw string) (object strictjson.Object, err error) {
+func (c *Client) ask(ctx context.Context, address, raw string) (object strictjson.Object, body []byte, err error) {
 	began := time.Now()
 	defer func() {
 		if c.config.Called != nil {
@@ -217,13 +249,14 @@ func (c *Client) ask(ctx context.Context, address, raw string) (object strictjso
 	form := url.Values{"token": {raw}, "token_type_hint": {"access_token"}}
 	user, password, err := c.config.Auth.Authenticate(form)
 	if err != nil {
-		return nil, fmt.Errorf("client authentication: %w", err)
+		return nil, nil, fmt.Errorf("client authentication: %w", err)
 	}
-	body, err := c.config.Client.PostForm(ctx, address, form, user, password, maxAnswer)
+	body, err = c.config.Client.PostForm(ctx, address, form, user, password, maxAnswer)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return Parse(body)
+	object, err = Parse(body)
+	return object, body, err
 }
 
 // down reports that the server cannot be reached, does not answer in time, or

@@ -63,6 +63,9 @@ type Judgement struct {
 	Audience token.Reason
 	// Claims are what was judged.
 	Claims strictjson.Object
+	// Asked is when the issuer said so to another replica; zero when it was asked
+	// just now, or not at all.
+	Asked time.Time
 }
 
 // Judge judges claims. Its errors are *token.Error. With a record, if t is not

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/decision"
+	"github.com/neonpanel/mcp-gateway/authz/internal/replicas"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
 	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
 )
@@ -54,7 +55,7 @@ func New(build Build) *Metrics {
 		}),
 		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Name: "verdicts_total",
-			Help: "Tokens judged, by where the verdict came from (cache, jwt, introspection, none) and reason (ok when accepted).",
+			Help: "Tokens judged, by where the verdict came from (cache, jwt, introspection, replica, none) and reason (ok when accepted).",
 		}, []string{"source", "reason"}),
 		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "issuer_call_duration_seconds",
@@ -120,6 +121,20 @@ func (m *Metrics) Watch(stats func() verifier.Stats, now func() time.Time) {
 		}
 		return 0
 	})
+}
+
+// WatchReplicas adds the Redis that the replicas share, and gives what counts the
+// questions to it.
+func (m *Metrics) WatchReplicas() func(replicas.Outcome) {
+	asked := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: namespace, Name: "redis_commands_total", Help: "Questions to the Redis that the replicas share, by outcome.",
+	}, []string{"outcome"})
+	by := map[replicas.Outcome]prometheus.Counter{}
+	for _, outcome := range replicas.Outcomes() {
+		by[outcome] = asked.WithLabelValues(string(outcome))
+	}
+	m.registry.MustRegister(asked)
+	return func(o replicas.Outcome) { by[o].Inc() }
 }
 
 // WatchCertificate adds the end of the listeners' certificate.

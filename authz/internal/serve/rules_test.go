@@ -294,7 +294,7 @@ func TestVerifierGetsEveryOption(t *testing.T) {
 	for i := range options.NumField() {
 		name := options.Type().Field(i).Name
 		switch name {
-		case "Transport", "Observer", "IntrospectionInFlight", "IntrospectionKey":
+		case "Transport", "Observer", "IntrospectionInFlight", "IntrospectionKey", "Shared":
 			continue
 		}
 		if options.Field(i).IsZero() {

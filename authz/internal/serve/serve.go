@@ -22,6 +22,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/metrics"
 	"github.com/neonpanel/mcp-gateway/authz/internal/mtls"
 	"github.com/neonpanel/mcp-gateway/authz/internal/ops"
+	"github.com/neonpanel/mcp-gateway/authz/internal/replicas"
 	"github.com/neonpanel/mcp-gateway/authz/internal/scopes"
 	"github.com/neonpanel/mcp-gateway/authz/internal/server"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
@@ -46,6 +47,18 @@ func Run(ctx context.Context, c config.Config, build metrics.Build, stderr io.Wr
 	}
 	if tracer != nil {
 		defer closeTracer(tracer, log)
+	}
+	if c.Redis != nil {
+		shared, err := replicas.New(replicas.Options{
+			Address: c.Redis.Address, Username: c.Redis.Username, Password: c.Redis.Password, Database: c.Redis.Database,
+			TLS: c.Redis.TLS, CAFile: c.Redis.CAFile, Secret: c.Redis.Secret,
+			ActiveTTL: c.CacheMaxTTL, InactiveTTL: verifier.RefusedTTL, Log: log, Now: time.Now, Observe: counters.WatchReplicas(),
+		})
+		if err != nil {
+			return fmt.Errorf("AUTHZ_REDIS_URL: %w", err)
+		}
+		defer shared.Close()
+		options.Shared = shared
 	}
 	verify, err := verifier.New(options)
 	if err != nil {

@@ -208,6 +208,17 @@ func (c *Cache) Accept(key Key, v Verdict) {
 	c.accepted.Set(key, a)
 }
 
+// AcceptUntil is Accept for what was decided elsewhere: it is remembered until
+// then at most.
+func (c *Cache) AcceptUntil(key Key, v Verdict, until time.Time) {
+	left := min(time.Until(until), time.Until(v.Identity.Expires))
+	if left <= 0 {
+		return
+	}
+	c.Accept(key, v)
+	c.accepted.SetExpiresAfter(key, left)
+}
+
 // Forget drops an acceptance.
 func (c *Cache) Forget(key Key) { c.accepted.Invalidate(key) }
 

@@ -88,6 +88,39 @@ func TestAcceptanceEndsWithTheTokenOrTheMaximum(t *testing.T) {
 	})
 }
 
+func TestWhatWasDecidedElsewhereEndsWhenItDoesThere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cache := newCache(t, 10)
+		now := time.Now()
+		for name, c := range map[string]struct{ expires, until, lives time.Duration }{
+			"of just now":         {time.Hour, 5 * time.Minute, 5 * time.Minute},
+			"of a while ago":      {time.Hour, 20 * time.Second, 20 * time.Second},
+			"of a dying token":    {10 * time.Second, time.Minute, 10 * time.Second},
+			"of too long ago":     {time.Hour, 0, 0},
+			"of an expired token": {0, time.Minute, 0},
+		} {
+			key := cache.Hash(name)
+			cache.AcceptUntil(key, verdict.Verdict{Identity: token.Identity{Subject: "46", Expires: now.Add(c.expires)}}, now.Add(c.until))
+			if _, found := cache.Accepted(key); found != (c.lives > 0) {
+				t.Errorf("%s: found %v", name, found)
+			}
+		}
+		time.Sleep(9 * time.Second)
+		for _, name := range []string{"of a dying token", "of a while ago", "of just now"} {
+			if _, found := cache.Accepted(cache.Hash(name)); !found {
+				t.Errorf("%s is gone after 9 s", name)
+			}
+		}
+		time.Sleep(12 * time.Second)
+		for name, alive := range map[string]bool{"of a dying token": false, "of a while ago": false, "of just now": true} {
+			if _, found := cache.Accepted(cache.Hash(name)); found != alive {
+				t.Errorf("%s: found %v after 21 s", name, found)
+			}
+		}
+	})
+}
+
 func TestRefusalEndsSoonAndWithTheKeySet(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

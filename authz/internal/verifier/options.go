@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/clientauth"
+	"github.com/neonpanel/mcp-gateway/authz/internal/introspection"
 )
 
 // Mode says which forms of token are accepted.
@@ -80,6 +81,10 @@ type Options struct {
 	// revocation (AUTHZ_INTROSPECT_JWT).
 	IntrospectJWT bool
 
+	// Shared are the answers that other replicas got; nil means none
+	// (AUTHZ_REDIS_URL).
+	Shared introspection.Shared
+
 	// AUTHZ_KEYS_REFRESH (5m), AUTHZ_KEYS_MAX_STALE (24h), AUTHZ_KEYS_COOLDOWN (10s).
 	KeysRefresh  time.Duration
 	KeysMaxStale time.Duration
@@ -107,13 +112,15 @@ const (
 	FromCache         Source = "cache"
 	FromSignature     Source = "jwt"
 	FromIntrospection Source = "introspection"
+	// FromReplica: another replica introspected it.
+	FromReplica Source = "replica"
 	// FromNowhere: refused before anything was asked.
 	FromNowhere Source = "none"
 )
 
 // Sources lists the closed set.
 func Sources() []Source {
-	return []Source{FromCache, FromSignature, FromIntrospection, FromNowhere}
+	return []Source{FromCache, FromSignature, FromIntrospection, FromReplica, FromNowhere}
 }
 
 // Call is a kind of request to the issuer.

@@ -30,6 +30,9 @@ import (
 // MaxToken is the longest token that is looked at.
 const MaxToken = 8 << 10
 
+// RefusedTTL is how long a refusal is remembered.
+const RefusedTTL = 5 * time.Second
+
 // What the options do not set.
 const (
 	fetchTimeout   = 3 * time.Second
@@ -39,7 +42,6 @@ const (
 	unknownKeysWaiting   = 1000
 	introspectionWait    = 300 * time.Millisecond
 	introspectionTimeout = 1500 * time.Millisecond
-	refusedTTL           = 5 * time.Second
 	// verifyTimeout is above every bound inside and below Envoy's, which is 2 s:
 	// the client is to read the true cause.
 	verifyTimeout = 1900 * time.Millisecond
@@ -131,6 +133,7 @@ func New(options Options) (*Verifier, error) {
 			UnknownPerSecond: options.IntrospectionUnknownPerSecond,
 			Known:            options.CacheSize,
 			Called:           v.introspected,
+			Shared:           options.Shared,
 		})
 	}
 	if options.DenyFile != "" {
@@ -141,7 +144,7 @@ func New(options Options) (*Verifier, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	v.cache, err = verdict.New(verdict.Config{MaxTTL: options.CacheMaxTTL, RefusedTTL: refusedTTL, Size: options.CacheSize})
+	v.cache, err = verdict.New(verdict.Config{MaxTTL: options.CacheMaxTTL, RefusedTTL: RefusedTTL, Size: options.CacheSize})
 	if err != nil {
 		return nil, err
 	}
@@ -310,7 +313,14 @@ func (v *Verifier) judge(ctx context.Context, key verdict.Key, raw string) (resu
 	if by != nil {
 		accepted.Key, accepted.ByKey = *by, true
 	}
-	v.cache.Accept(key, accepted)
+	if judgement.Asked.IsZero() {
+		v.cache.Accept(key, accepted)
+	} else {
+		// No longer than where it was asked: a revocation shows everywhere in the same
+		// time.
+		v.cache.AcceptUntil(key, accepted, judgement.Asked.Add(v.options.CacheMaxTTL))
+		from = FromReplica
+	}
 	return outcome{verdict: accepted, from: from}
 }
 
