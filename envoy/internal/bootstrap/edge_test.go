@@ -474,7 +474,7 @@ func TestEdge(t *testing.T) {
 			t.Errorf("Server = %q", a.Header.Get("Server"))
 		}
 		for name := range a.Header {
-			if strings.HasPrefix(name, "X-Envoy") || strings.HasPrefix(name, "X-Neonpanel") {
+			if strings.HasPrefix(name, "X-Envoy") {
 				t.Errorf("%s is sent", name)
 			}
 		}

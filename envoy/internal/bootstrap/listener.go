@@ -120,9 +120,7 @@ func (b *builder) filters() []*hcmv3.HttpFilter {
 	if b.RateLimit != nil {
 		filters = append(filters, b.filter(globalLimitFilter, b.globalLimit()))
 	}
-	return append(filters,
-		b.filter("envoy.filters.http.header_to_metadata", told()),
-		b.filter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}))
+	return append(filters, b.filter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}))
 }
 
 func stripped() []*mutationrulesv3.HeaderMutation {

@@ -3,12 +3,12 @@ package bootstrap
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
-	tometadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 )
 
@@ -20,9 +20,13 @@ type reply struct {
 	retryAfter  string
 }
 
+// startTime is to the microsecond, by RFC 3339.
+const startTime = "%Y-%m-%dT%H:%M:%S.%6fZ"
+
 // requestID is the header that Envoy makes, or, for a request that it refuses before it gets so far,
-// the time at which that one began, in nanoseconds: the same in the answer and in the log.
-const requestID = `%COALESCE({"operators":[{"command":"REQUEST_HEADER","param":"X-REQUEST-ID"},{"command":"START_TIME","param":"\u0025s\u00259f"}]})%`
+// the time at which that one began, which the log has too.
+var requestID = `%COALESCE({"operators":[{"command":"REQUEST_HEADER","param":"X-REQUEST-ID"},{"command":"START_TIME","param":"` +
+	strings.ReplaceAll(startTime, "%", `\u0025`) + `"}]})%`
 
 // localReplies gives every error that Envoy itself makes the shape of authz's. The reason inside
 // Envoy (response code details) names sockets and goes to the log only. The first mapper that
@@ -122,30 +126,13 @@ func (b *builder) when(expression string) *accesslogv3.AccessLogFilter {
 	}}}
 }
 
-// toldNamespace holds what mcpbackend said of a request.
-const toldNamespace = "mcpbackend"
-
-// told takes out of an answer what mcpbackend says for the log alone: the method and the tool that
-// it found in the body. The client's own headers may say anything, or be missing.
-func told() *tometadatav3.Config {
-	config := &tometadatav3.Config{}
-	for _, name := range []string{"method", "tool"} {
-		config.ResponseRules = append(config.ResponseRules, &tometadatav3.Config_Rule{
-			Header:          identityPrefix + "mcp-" + name,
-			OnHeaderPresent: &tometadatav3.Config_KeyValuePair{MetadataNamespace: toldNamespace, Key: name},
-			Remove:          true,
-		})
-	}
-	return config
-}
-
 // accessLog is one JSON line per request: who, what, how it ended and why. No query (it may hold
 // a secret), no body, no header that carries a credential.
 func (b *builder) accessLog() []*accesslogv3.AccessLog {
 	const verdict = "%DYNAMIC_METADATA(" + extAuthzFilter + ":"
 	line := jsonObject(map[string]string{
-		"ts":          "%START_TIME%",
-		"request_id":  requestID,
+		"ts":          "%START_TIME(" + startTime + ")%",
+		"request_id":  "%REQUEST_HEADER(X-REQUEST-ID)%",
 		"client":      "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 		"host":        "%REQUEST_HEADER(:AUTHORITY):128%",
 		"method":      "%REQUEST_HEADER(:METHOD)%",
@@ -153,8 +140,9 @@ func (b *builder) accessLog() []*accesslogv3.AccessLog {
 		"protocol":    "%PROTOCOL%",
 		"user_agent":  "%REQUEST_HEADER(USER-AGENT):128%",
 		"mcp_version": "%REQUEST_HEADER(MCP-PROTOCOL-VERSION):16%",
-		"mcp_method":  "%DYNAMIC_METADATA(" + toldNamespace + ":method)%",
-		"mcp_tool":    "%DYNAMIC_METADATA(" + toldNamespace + ":tool)%",
+		// As mcpbackend found them in the body: the client's own headers may say anything.
+		"mcp_method":  "%RESPONSE_HEADER(X-NEONPANEL-MCP-METHOD)%",
+		"mcp_tool":    "%RESPONSE_HEADER(X-NEONPANEL-MCP-TOOL)%",
 		"route":       "%ROUTE_NAME%",
 		"code":        "%RESPONSE_CODE%",
 		"flags":       "%RESPONSE_FLAGS%",

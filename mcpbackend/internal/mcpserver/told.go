@@ -7,8 +7,8 @@ import (
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/rpc"
 )
 
-// Envoy takes these out of an answer and writes their values into its log. The
-// values are of closed lists, for what a client sends may be anything.
+// Envoy writes the values of these headers of an answer into its log. They are
+// of closed lists, for what a client sends may be anything.
 const (
 	ToldMethod = "X-Neonpanel-Mcp-Method"
 	ToldTool   = "X-Neonpanel-Mcp-Tool"
