@@ -164,10 +164,12 @@ test-deploy: build ## Kubernetes and ECS: render, judge, and as root run the pod
 	cd deploy && $(GO) test -tags "$$tags" -count=1 -timeout 8m ./...
 	@deploy/ecs/lint
 
-# Without what finds targets in clouds, which is most of it and which no test of
-# rules needs.
-test-observability: tools ## Alerts: promtool's check and its unit tests
-	@mkdir -p .cache/tools; echo "building promtool"; $(GO) -C tools/promtool build -tags remove_all_sd -o ../../.cache/tools/promtool github.com/prometheus/prometheus/cmd/promtool
+# promtool without what finds targets in clouds, which is most of it and which no
+# test of rules needs.
+test-observability: build ## Alerts by promtool, traces through a real collector
+	@mkdir -p .cache/tools; echo "building otelcol"; $(GO) -C tools/otelcol build -o ../../.cache/tools/otelcol .
+	@cd deploy && $(GO) test -tags collector -run Collector -count=1 -timeout 8m .
+	@echo "building promtool"; $(GO) -C tools/promtool build -tags remove_all_sd -o ../../.cache/tools/promtool github.com/prometheus/prometheus/cmd/promtool
 	@.cache/tools/promtool check rules --lint=all --lint-fatal deploy/observability/rules.yaml
 	@.cache/tools/promtool test rules deploy/observability/rules_test.yaml deploy/observability/rules_slow_test.yaml
 
@@ -208,7 +210,7 @@ lint: tools ## gofmt, go vet, staticcheck, govulncheck
 	@for m in $(ALL); do echo "== lint $$m"; (cd $$m && $(GO) vet ./... && ../.cache/tools/staticcheck ./...) || exit 1; done
 	@cd e2e && $(GO) vet -tags chromium,conformance,docs,scaleout ./... && ../.cache/tools/staticcheck -tags chromium,conformance,docs,scaleout ./...
 	@cd envoy && $(GO) vet -tags http3 ./internal/bootstrap && ../.cache/tools/staticcheck -tags http3 ./internal/bootstrap
-	@cd deploy && $(GO) vet -tags pod ./... && ../.cache/tools/staticcheck -tags pod ./...
+	@cd deploy && $(GO) vet -tags pod,collector ./... && ../.cache/tools/staticcheck -tags pod,collector ./...
 	@cd authz && $(GO) vet -tags redis ./internal/replicas && ../.cache/tools/staticcheck -tags redis ./internal/replicas
 	@cd mcpbackend && $(GO) vet -tags redis ./internal/... && ../.cache/tools/staticcheck -tags redis ./internal/...
 	@cd mcpbackend && $(GO) vet -tags conformance ./internal/fixtures && ../.cache/tools/staticcheck -tags conformance ./internal/fixtures

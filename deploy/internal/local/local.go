@@ -166,6 +166,7 @@ func start(ctx context.Context, bin, dir string, o Options) (_ *Gateway, err err
 		tracing,
 		"EDGE_AUTHZ=" + unix(Authz, "authz"), "EDGE_DISCOVERY=" + unix(Authz, "discovery"), "EDGE_BACKEND=" + unix(Backend, "mcpbackend"),
 	}
+	render.Env = append(render.Env, o.Env["envoyconf"]...)
 	var complaint bytes.Buffer
 	render.Stderr = &complaint
 	bootstrap, err := render.Output()
