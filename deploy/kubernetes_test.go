@@ -13,6 +13,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/neonpanel/mcp-gateway/deploy/internal/manifest"
 	"github.com/neonpanel/mcp-gateway/deploy/internal/policy"
@@ -21,7 +22,7 @@ import (
 
 // variants are the overlays; the chart has values of the same names.
 var variants = map[string]string{
-	"staging": "neonpanel-mcp-staging", "production": "neonpanel-mcp", "tls": "neonpanel-mcp",
+	"staging": "neonpanel-mcp-staging", "production": "neonpanel-mcp", "tls": "neonpanel-mcp", "replicas": "neonpanel-mcp",
 }
 
 func kustomize(t *testing.T, dir string) manifest.Set {
@@ -212,6 +213,8 @@ func TestTheChartRefusesWhatItDoesNotKnow(t *testing.T) {
 		"a misspelt value":   "publicURL: https://mcp.example.com\ngatway: {enabled: true}",
 		"a path in the URL":  "publicURL: https://mcp.example.com/mcp",
 		"a number":           "publicURL: https://mcp.example.com\nsettings: {EDGE_TRUSTED_HOPS: 1}",
+		"a Redis's password": "publicURL: https://mcp.example.com\nsettings: {MCPBACKEND_REDIS_URL: x}",
+		"every network":      "publicURL: https://mcp.example.com\nredis: {networks: [0.0.0.0/0]}",
 		"a secret":           "publicURL: https://mcp.example.com\nsettings: {AUTHZ_INTROSPECTION_CLIENT_SECRET: x}",
 		"a foreign setting":  "publicURL: https://mcp.example.com\nsettings: {PATH: /tmp}",
 		"the latest image":   "publicURL: https://mcp.example.com\nimage: {tag: latest}",
@@ -231,6 +234,26 @@ func TestTheChartRefusesWhatItDoesNotKnow(t *testing.T) {
 }
 
 // Names follow the release: two releases in one namespace do not meet.
+// A Redis outside the cluster is named by its networks.
+func TestTheChartLetsOutToARedisElsewhere(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(file, []byte("redis: {port: 6380, networks: [10.1.2.0/24, 10.1.3.0/24]}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := release("replicas", "neonpanel-mcp")
+	r.Values = append(r.Values, file)
+	n, err := manifest.One[*networkingv1.NetworkPolicy](helm(t, r), "neonpanel-mcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := n.Spec.Egress[len(n.Spec.Egress)-1]
+	if len(last.Ports) != 1 || last.Ports[0].Port.String() != "6380" || len(last.To) != 2 ||
+		last.To[0].IPBlock == nil || last.To[0].IPBlock.CIDR != "10.1.2.0/24" || last.To[1].IPBlock == nil || last.To[1].IPBlock.CIDR != "10.1.3.0/24" {
+		t.Errorf("%+v", last)
+	}
+}
+
 func TestReleasesDoNotMeet(t *testing.T) {
 	t.Parallel()
 	r := release("production", "neonpanel-mcp")

@@ -590,8 +590,11 @@ func networkPolicy(d *deployment) {
 		}
 		for _, out := range n.Spec.Egress {
 			for _, p := range out.Ports {
-				if p.Port == nil || p.Port.String() != "53" && p.Port.String() != "443" {
-					d.report(manifest.Name(n), "only names and HTTPS go out")
+				redis := p.Port != nil && p.Port.String() == "6379" && !slices.ContainsFunc(out.To, func(to networkingv1.NetworkPolicyPeer) bool {
+					return to.NamespaceSelector == nil || len(to.NamespaceSelector.MatchLabels) == 0
+				})
+				if !redis && (p.Port == nil || p.Port.String() != "53" && p.Port.String() != "443") {
+					d.report(manifest.Name(n), "only names, HTTPS, and what replicas share go out")
 				}
 			}
 			if len(out.Ports) == 0 || len(out.To) == 0 {

@@ -255,6 +255,11 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 			one[*networkingv1.NetworkPolicy](t, s, name).Spec.Egress[1].Ports[0].Port = &port
 			return s
 		}},
+		{"network-policy", "any Redis", func(t *testing.T, s manifest.Set) manifest.Set {
+			port := intstr.FromInt32(6379)
+			one[*networkingv1.NetworkPolicy](t, s, name).Spec.Egress[1].Ports[0].Port = &port
+			return s
+		}},
 		{"stream-timeouts", "cut after a minute", func(t *testing.T, s manifest.Set) manifest.Set {
 			minute := gatewayv1.Duration("60s")
 			one[*gatewayv1.HTTPRoute](t, s, name).Spec.Rules[0].Timeouts.Request = &minute

@@ -33,4 +33,12 @@ MCPBACKEND_TLS_CLIENT_CA: /etc/neonpanel/ops-tls/ca.crt
 AUTHZ_INTROSPECTION_CLIENT_ID: {{ .Values.introspection.clientID | quote }}
 AUTHZ_INTROSPECTION_CLIENT_SECRET_FILE: /etc/neonpanel/introspection/client-secret
 {{- end }}
+{{- if .Values.redis.enabled }}
+{{- if .Values.introspection.enabled }}
+AUTHZ_REDIS_URL_FILE: /etc/neonpanel/redis/url
+AUTHZ_REDIS_SECRET_FILE: /etc/neonpanel/redis/secret
+{{- end }}
+MCPBACKEND_REDIS_URL_FILE: /etc/neonpanel/redis/url
+MCPBACKEND_REDIS_SECRET_FILE: /etc/neonpanel/redis/secret
+{{- end }}
 {{- end }}
