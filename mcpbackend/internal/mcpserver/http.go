@@ -42,12 +42,13 @@ type Handler struct {
 	// The SDK fixes the form of the answer per handler. JSON answers cannot
 	// carry progress, so a call that asks for it is answered with a stream.
 	json, stream http.Handler
+	direct       *direct
 	versions     []string
 }
 
-// NewHandler returns the handler of /mcp; it needs requests that passed
-// [identity.Middleware].
-func NewHandler(server *mcp.Server, calls *invocation.Service) *Handler {
+// NewHandler returns the handler of /mcp for a server that [New] made with the
+// same options; it needs requests that passed [identity.Middleware].
+func NewHandler(server *mcp.Server, o Options) *Handler {
 	make := func(jsonResponse bool) http.Handler {
 		return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{
 			Stateless:    true,
@@ -60,7 +61,9 @@ func NewHandler(server *mcp.Server, calls *invocation.Service) *Handler {
 			DisableLocalhostProtection: true,
 		})
 	}
-	return &Handler{calls: calls, json: make(true), stream: make(false), versions: mcp.SupportedProtocolVersions()}
+	return &Handler{
+		calls: o.Calls, json: make(true), stream: make(false), direct: newDirect(o.Calls, o.info()), versions: mcp.SupportedProtocolVersions(),
+	}
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -132,6 +135,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Header.Del("Last-Event-Id")
 	r.Header["Accept"] = []string{"application/json, text/event-stream"}
 	decodeName(r.Header)
+	if takesJSON && h.direct != nil {
+		if p, ok := h.direct.plain(r, caller, msg, version); ok {
+			h.direct.answer(w, r, caller, msg, version, p)
+			return
+		}
+	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 
 	call := &Call{Caller: caller, Done: r.Context(), modern: version >= Modern}

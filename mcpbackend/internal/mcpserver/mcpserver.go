@@ -119,9 +119,7 @@ func New(o Options) (*mcp.Server, error) {
 		opts.SupportedProtocolVersions = slices.DeleteFunc(mcp.SupportedProtocolVersions(), func(v string) bool { return v >= Modern })
 	}
 	fixtures.Offer(opts)
-	server := mcp.NewServer(&mcp.Implementation{
-		Name: "neonpanel-mcp", Title: "NeonPanel", Version: o.Version, WebsiteURL: o.PublicURL,
-	}, opts)
+	server := mcp.NewServer(o.info(), opts)
 	h := handler{calls: o.Calls, via: o.Via, tools: o.Tools, link: o.Link, directory: map[string]catalogue.Tool{}}
 	for _, t := range directory.Tools() {
 		h.directory[t.Name] = t
@@ -143,6 +141,11 @@ func New(o Options) (*mcp.Server, error) {
 	// The first of these is the outermost: nothing comes before it.
 	server.AddReceivingMiddleware(discoverOnly, h.offered, list.middleware)
 	return server, nil
+}
+
+// info is how the server names itself.
+func (o Options) info() *mcp.Implementation {
+	return &mcp.Implementation{Name: "neonpanel-mcp", Title: "NeonPanel", Version: o.Version, WebsiteURL: o.PublicURL}
 }
 
 func describe(t catalogue.Tool) *mcp.Tool {

@@ -158,6 +158,16 @@ func Decode(data []byte, v any) error {
 	return err
 }
 
+// Append appends the JSON of v, without the escapes that HTML alone needs. What
+// has no JSON form becomes null.
+func Append(b []byte, v any) []byte {
+	out, err := json.Append(b, v, json.SortMapKeys)
+	if err != nil {
+		return append(b, "null"...)
+	}
+	return out
+}
+
 // first returns the first byte that is not white space (RFC 8259 §2).
 func first(body []byte) byte {
 	for _, c := range body {

@@ -91,6 +91,7 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	if err != nil {
 		return err
 	}
+	streamable := mcpserver.NewHandler(stateless, speaks)
 	speaks.Via, speaks.Legacy = invocation.SSE, true
 	legacy, err := mcpserver.New(speaks)
 	if err != nil {
@@ -120,7 +121,6 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 			log.Error("the documents stay as they were", "error", err.Error())
 		}
 	})
-	streamable := mcpserver.NewHandler(stateless, calls)
 	edge := server.New(server.Routes{
 		MCP: streamable, Refuse: streamable.Refuse, Plain: plaincall.Handler{Calls: calls},
 		SSE: http.HandlerFunc(streams.Stream), Messages: http.HandlerFunc(streams.Message), Public: public, Tools: tools, List: c.List,

@@ -199,6 +199,7 @@ func newEdgeWith(t testing.TB, catalogue offer, runner toolcall.Runner, link fun
 	if err != nil {
 		t.Fatal(err)
 	}
+	streamable := mcpserver.NewHandler(stateless, options)
 	options.Via, options.Legacy = invocation.SSE, true
 	legacy, err := mcpserver.New(options)
 	if err != nil {
@@ -217,7 +218,6 @@ func newEdgeWith(t testing.TB, catalogue offer, runner toolcall.Runner, link fun
 	if follows {
 		changes.renew(t, replace)
 	}
-	streamable := mcpserver.NewHandler(stateless, calls)
 	e.handler = server.New(server.Routes{
 		MCP: streamable, Refuse: streamable.Refuse, Plain: plaincall.Handler{Calls: calls},
 		SSE: http.HandlerFunc(e.sse.Stream), Messages: http.HandlerFunc(e.sse.Message), Public: public, Tools: catalogue,
