@@ -67,7 +67,7 @@ func TestFetchUsesTheGivenEnvoy(t *testing.T) {
 func TestFetchRefusesInOneLine(t *testing.T) {
 	t.Parallel()
 	tools := t.TempDir() // what the script needs besides python3
-	for _, name := range []string{"mkdir", "uname", "sed", "head", "readlink", "mktemp", "rm", "grep", "tail", "chmod", "mv", "ln"} {
+	for _, name := range []string{"mkdir", "uname", "sed", "head", "readlink", "mktemp", "rm", "grep", "tail", "chmod", "mv", "ln", "sleep"} {
 		path, err := exec.LookPath(name)
 		if err != nil {
 			t.Fatal(err)
