@@ -133,7 +133,7 @@ test/sandbox: test/stack test/modules
 # Without cmd/bench, which has no tests and needs more libraries than all of
 # the others, and with the last tests compiled, but not yet run.
 test/e2e: test/stack
-	@echo "== test e2e's own packages"; $(call gotest,e2e) ./cmd/stack ./internal/... && $(GO) test $(RACE) -run '^$$' . >/dev/null
+	@echo "== test e2e's own packages"; $(call gotest,e2e) ./cmd/stack ./internal/... && $(GO) test $(RACE) -vet=off -run '^$$' . >/dev/null
 
 test-all: test test-http3 test-conformance test-docs test-chromium test-compose test-deploy test-scaleout test-observability ## Run all tests, and those that need root or Debian packages
 
