@@ -191,6 +191,20 @@ func TestFrontPageInChromiumCopiesByKeyboard(t *testing.T) {
 	must(t, tab.Await(`said.includes("") && said.includes("Copy the server URL")`))
 }
 
+// People paste what they were given into a browser, too.
+func TestAClientsURLInChromiumLeadsToTheFrontPage(t *testing.T) {
+	g := sharedGateway(t)
+	tab := tab(t)
+	for _, path := range []string{"/mcp", "/sse"} {
+		must(t, tab.Show(g.URL+path, chromium.View{Width: 1280, Height: 800}))
+		at, err := tab.Ask(`location.href + " " + document.querySelector("h2").textContent`)
+		must(t, err)
+		if at != g.URL+"/ Give your assistant this URL" {
+			t.Errorf("%s leads to %q", path, at)
+		}
+	}
+}
+
 // Without scripts nothing is missing but the buttons to copy.
 func TestFrontPageInChromiumNeedsNoScript(t *testing.T) {
 	g := sharedGateway(t)

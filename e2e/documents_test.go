@@ -350,6 +350,42 @@ func TestToolListIsStable(t *testing.T) {
 	}
 }
 
+// Who opens a client's URL in a browser finds the page; for everybody else there
+// is the challenge, whatever they send besides.
+func TestBrowsersThatOpenAClientsURLFindTheFrontPage(t *testing.T) {
+	t.Parallel()
+	g := sharedGateway(t)
+	for _, path := range []string{"/mcp", "/sse"} {
+		r := g.send(t, http.MethodGet, path, "", "Sec-Fetch-Mode", "navigate", "Accept", "text/html")
+		if r.Status != http.StatusSeeOther || r.Header.Get("Location") != g.URL+"/" || r.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %d to %q, %v", path, r.Status, r.Header.Get("Location"), r.Header)
+		}
+		if r.Header.Get("X-Request-Id") == "" {
+			t.Errorf("%s: no request id", path)
+		}
+	}
+	for name, headers := range map[string][]string{
+		"no browser":           {"Accept", "text/html"},
+		"a page that fetches":  {"Sec-Fetch-Mode", "cors", "Origin", "https://chatgpt.com"},
+		"a credential":         {"Sec-Fetch-Mode", "navigate", "Authorization", "Bearer not.a.token"},
+		"an empty credential":  {"Sec-Fetch-Mode", "navigate", "Authorization", "Bearer"},
+		"a part of the word":   {"Sec-Fetch-Mode", "navigate-nested"},
+		"another case of word": {"Sec-Fetch-Mode", "Navigate"},
+	} {
+		r := g.send(t, http.MethodGet, "/mcp", "", headers...)
+		if r.Status != http.StatusUnauthorized || r.Header.Get("WWW-Authenticate") == "" {
+			t.Errorf("%s: %d", name, r.Status)
+		}
+	}
+	// A form of another site that posts there gets no further than before.
+	if r := g.send(t, http.MethodPost, "/mcp", "{}", "Sec-Fetch-Mode", "navigate"); r.Status != http.StatusUnauthorized {
+		t.Errorf("POST: %d", r.Status)
+	}
+	if r := g.send(t, http.MethodGet, "/mcp", "", "Sec-Fetch-Mode", "navigate", "Host", "evil.example"); r.Status != http.StatusMisdirectedRequest {
+		t.Errorf("another host: %d", r.Status)
+	}
+}
+
 func TestFrontPage(t *testing.T) {
 	t.Parallel()
 	g := sharedGateway(t)

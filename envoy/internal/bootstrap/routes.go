@@ -69,7 +69,8 @@ func (b *builder) routes() *routev3.RouteConfiguration {
 	misdirected := "This server answers at " + b.PublicURL + " and for no other Host."
 	table := endpoints()
 	own := b.virtualHost("edge", b.Hosts)
-	own.Routes = append(own.Routes, b.proxy(health), b.answer("malformed-host", malformedHost(), 421, misdirected), b.preflight())
+	own.Routes = append(own.Routes, b.proxy(health), b.answer("malformed-host", malformedHost(), 421, misdirected), b.preflight(),
+		b.toFrontPage("/mcp"), b.toFrontPage("/sse"))
 	for _, e := range table {
 		if e.name != health.name {
 			own.Routes = append(own.Routes, b.proxy(e))
@@ -142,6 +143,19 @@ func malformedHost() *routev3.RouteMatch {
 		InvertMatch: true,
 	}}
 	return match
+}
+
+// toFrontPage sends people to the page for them who open a client's URL in a browser: only a
+// browser's own navigation says navigate (Fetch Metadata, §2.2), and no page can make it say so.
+func (b *builder) toFrontPage(from string) *routev3.Route {
+	navigation := &routev3.HeaderMatcher{Name: "sec-fetch-mode", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
+		StringMatch: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "navigate"}},
+	}}
+	anonymous := &routev3.HeaderMatcher{Name: "authorization", HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{}}
+	page := b.PublicURL + "/"
+	route := b.answer("to-front-page", path(from, method("GET"), navigation, anonymous), 303, "This URL is for MCP clients. How to connect one: "+page)
+	route.ResponseHeadersToAdd = []*corev3.HeaderValueOption{setHeader("location", page), setHeader("cache-control", "no-store")}
+	return route
 }
 
 func (b *builder) proxy(e endpoint) *routev3.Route {
