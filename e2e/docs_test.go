@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -302,4 +303,73 @@ func documents(t *testing.T) (paths []string) {
 		}
 	}
 	return paths
+}
+
+var (
+	link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	head = regexp.MustCompile(`(?m)^#+ (.+)$`)
+)
+
+// anchor is how a page of a repository names a heading.
+func anchor(heading string) string {
+	heading = strings.ToLower(strings.NewReplacer("`", "", "*", "").Replace(heading))
+	heading = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(heading, "")
+	return strings.ReplaceAll(heading, " ", "-")
+}
+
+// Links lead somewhere, and every document is found from the README.
+func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	leads := map[string][]string{}
+	links := 0
+	for _, path := range documents(t) {
+		text := regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(read(t, path), "")
+		for _, match := range link.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(match[1], "://") {
+				continue
+			}
+			links++
+			file, part, _ := strings.Cut(match[1], "#")
+			target := path
+			if file != "" {
+				target = filepath.Join(filepath.Dir(path), file)
+			}
+			info, err := os.Stat(filepath.Join(root(t), target))
+			if err != nil {
+				t.Errorf("%s: %s leads nowhere", path, match[1])
+				continue
+			}
+			if info.IsDir() {
+				target = filepath.Join(target, "README.md")
+			}
+			leads[path] = append(leads[path], target)
+			if part == "" {
+				continue
+			}
+			var anchors []string
+			for _, heading := range head.FindAllStringSubmatch(read(t, target), -1) {
+				anchors = append(anchors, anchor(heading[1]))
+			}
+			if !slices.Contains(anchors, part) {
+				t.Errorf("%s: %s has no part %s, only %v", path, target, part, anchors)
+			}
+		}
+	}
+	if links < 100 {
+		t.Errorf("only %d links found", links)
+	}
+	found := map[string]bool{"README.md": true}
+	for next := []string{"README.md"}; len(next) > 0; next = next[1:] {
+		for _, target := range leads[next[0]] {
+			if !found[target] {
+				found[target] = true
+				next = append(next, target)
+			}
+		}
+	}
+	for _, path := range documents(t) {
+		if !found[path] && !strings.HasPrefix(path, "docs/decisions/") {
+			t.Errorf("no way leads from README.md to %s", path)
+		}
+	}
 }
