@@ -142,6 +142,21 @@ func (n *neonpanel) token(t *testing.T, kind string) string {
 	return answer.AccessToken
 }
 
+// slow makes NeonPanel take its time for every call from now on.
+func (n *neonpanel) slow(t *testing.T, delay time.Duration) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodDelete, "http://sandbox/faults", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := n.client.Do(r)
+	if err != nil || resp.StatusCode >= 300 {
+		t.Fatal(resp, err)
+	}
+	resp.Body.Close()
+	n.control(t, "/faults", fmt.Sprintf(`{"path":"/api/v1/*","kind":"slow","delay":%q}`, delay))
+}
+
 // holds waits until NeonPanel has got a call that it takes its time for. A call
 // that Envoy counts may not have reached mcpbackend yet.
 func (n *neonpanel) holds(t *testing.T) {
@@ -169,7 +184,7 @@ func (n *neonpanel) holds(t *testing.T) {
 
 func eventually(t *testing.T, try func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := try()
 		if err == nil {
@@ -282,7 +297,8 @@ func (a *authority) pool() *x509.CertPool {
 }
 
 // start makes a pod of an overlay, with the sandbox for NeonPanel.
-func start(t *testing.T, overlay, publicURL string, secrets map[string]map[string][]byte, event func(string), edits ...func(*corev1.PodSpec)) *pod.Pod {
+// hooks hear of its end.
+func start(t *testing.T, overlay, publicURL string, secrets map[string]map[string][]byte, hooks pod.Options, edits ...func(*corev1.PodSpec)) *pod.Pod {
 	t.Helper()
 	set := kustomize(t, "kubernetes/overlays/"+overlay)
 	d, err := manifest.One[*appsv1.Deployment](set, "neonpanel-mcp")
@@ -304,7 +320,8 @@ func start(t *testing.T, overlay, publicURL string, secrets map[string]map[strin
 	for _, edit := range edits {
 		edit(&d.Spec.Template.Spec)
 	}
-	p, err := pod.New(d.Spec.Template.Spec, pod.Options{Dir: dir, Set: set, Secrets: secrets, Images: images(t), Event: event})
+	hooks.Dir, hooks.Set, hooks.Secrets, hooks.Images = dir, set, secrets, images(t)
+	p, err := pod.New(d.Spec.Template.Spec, hooks)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +339,7 @@ func start(t *testing.T, overlay, publicURL string, secrets map[string]map[strin
 			t.Error(err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	if err := p.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -332,7 +349,7 @@ func start(t *testing.T, overlay, publicURL string, secrets map[string]map[strin
 
 func ready(t *testing.T, p *pod.Pod) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	if err := p.Ready(ctx); err != nil {
 		t.Fatal(err)
@@ -395,16 +412,29 @@ func TestThePodRunsAsItsManifestSays(t *testing.T) {
 	ca := newAuthority(t)
 	var mu sync.Mutex
 	var events []string
-	draining := make(chan struct{})
+	draining, underWay := make(chan struct{}), make(chan struct{})
 	p := start(t, "production", origin, map[string]map[string][]byte{
 		"neonpanel-mcp-ops-tls":       ca.secret(t, "neonpanel-mcp-ops"),
 		"neonpanel-mcp-introspection": {"client-secret": []byte(secret)},
-	}, func(e string) {
-		mu.Lock()
-		defer mu.Unlock()
-		if events = append(events, e); e == "preStop envoy" {
-			close(draining)
-		}
+	}, pod.Options{
+		Event: func(e string) {
+			mu.Lock()
+			defer mu.Unlock()
+			if events = append(events, e); e == "preStop envoy" {
+				close(draining)
+			}
+		},
+		// mcpbackend sleeps until a late call is under way. With the 9 s that it
+		// takes for what is open after SIGTERM, a call of 28 s is not cut off.
+		Sleep: func(ctx context.Context, name string, d time.Duration) {
+			if name != "mcpbackend" || d < 19*time.Second {
+				t.Errorf("%s sleeps for %s", name, d)
+			}
+			select {
+			case <-underWay:
+			case <-ctx.Done():
+			}
+		},
 	})
 	ready(t, p)
 
@@ -489,8 +519,7 @@ func TestThePodRunsAsItsManifestSays(t *testing.T) {
 	// One stream is open, and one call, of which NeonPanel takes its time.
 	token := n.token(t, "jwt")
 	streamEnd := stream(t, token)
-	const slow = 10 * time.Second
-	n.control(t, "/faults", fmt.Sprintf(`{"path":"/api/v1/*","kind":"slow","delay":%q}`, slow))
+	n.slow(t, 10*time.Second)
 	type result struct {
 		resp *http.Response
 		err  error
@@ -519,10 +548,8 @@ func TestThePodRunsAsItsManifestSays(t *testing.T) {
 		}
 		return nil
 	})
-	time.Sleep(time.Until(began.Add(12 * time.Second)))
-	late := begin(n.token(t, "jwt"))
-
-	for which, done := range map[string]<-chan result{"the call that was open": first, "the call that came late": late} {
+	served := func(which string, done <-chan result) {
+		t.Helper()
 		got := <-done
 		if got.err != nil {
 			t.Errorf("%s: %v", which, got.err)
@@ -530,17 +557,19 @@ func TestThePodRunsAsItsManifestSays(t *testing.T) {
 			t.Errorf("%s: its client is not told to connect again", which)
 		}
 	}
+	served("the call that was open", first)
+	n.slow(t, 3*time.Second)
+	late := begin(n.token(t, "jwt"))
+	n.holds(t)
+	close(underWay)
+	served("the call that came late", late)
 	if err := <-streamEnd; err != nil {
 		t.Errorf("the stream broke off: %v", err)
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	took := time.Since(began)
-	t.Logf("the pod ended after %s: %s", took.Round(100*time.Millisecond), strings.Join(events, ", "))
-	if took > 45*time.Second {
-		t.Errorf("it took %s", took)
-	}
+	t.Logf("the pod ended after %s: %s", time.Since(began).Round(100*time.Millisecond), strings.Join(events, ", "))
 	for _, order := range [][2]string{{"TERM mcpbackend", "end mcpbackend"}, {"end mcpbackend", "TERM authz"}, {"end envoy", "TERM authz"}} {
 		if a, b := slices.Index(events, order[0]), slices.Index(events, order[1]); a < 0 || b < 0 || a > b {
 			t.Errorf("%q does not come before %q", order[0], order[1])
@@ -555,7 +584,7 @@ func TestProbesDoNotDependOnNeonPanel(t *testing.T) {
 	n := newNeonpanel(t, t.TempDir())
 	ca := newAuthority(t)
 	const origin = "https://127.0.0.1:8080"
-	p := start(t, "tls", origin, map[string]map[string][]byte{"neonpanel-mcp-tls": ca.secret(t, "mcp.example.com")}, nil)
+	p := start(t, "tls", origin, map[string]map[string][]byte{"neonpanel-mcp-tls": ca.secret(t, "mcp.example.com")}, pod.Options{})
 	probe := func() (alive, ready []string) {
 		d, err := manifest.One[*appsv1.Deployment](kustomize(t, "kubernetes/overlays/tls"), "neonpanel-mcp")
 		if err != nil {
@@ -577,9 +606,17 @@ func TestProbesDoNotDependOnNeonPanel(t *testing.T) {
 		}
 		return alive, ready
 	}
-	if alive, ready := probe(); len(alive) != 3 || slices.Contains(ready, "authz") {
-		t.Errorf("NeonPanel is down: alive are %v, ready are %v", alive, ready)
-	}
+	// A busy machine may not answer a probe in its time; the kubelet asks again, too.
+	eventually(t, func() error {
+		alive, ready := probe()
+		if slices.Contains(ready, "authz") {
+			t.Fatalf("NeonPanel is down, and authz is ready")
+		}
+		if len(alive) != 3 {
+			return fmt.Errorf("NeonPanel is down: alive are %v, ready are %v", alive, ready)
+		}
+		return nil
+	})
 	stop := n.start(t, origin)
 	ready(t, p)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.pool(), ServerName: "mcp.example.com"}}}
@@ -588,9 +625,12 @@ func TestProbesDoNotDependOnNeonPanel(t *testing.T) {
 		t.Error(err)
 	}
 	stop()
-	if alive, ready := probe(); len(alive) != 3 || len(ready) != 3 {
-		t.Errorf("NeonPanel is gone: alive are %v, ready are %v", alive, ready)
-	}
+	eventually(t, func() error {
+		if alive, ready := probe(); len(alive) != 3 || len(ready) != 3 {
+			return fmt.Errorf("NeonPanel is gone: alive are %v, ready are %v", alive, ready)
+		}
+		return nil
+	})
 	// mcpbackend alone is gone: Envoy is not restarted for it.
 	resp, err := client.Get(origin + "/health")
 	if err != nil || resp.StatusCode != http.StatusOK {
@@ -610,7 +650,7 @@ func TestTheTaskDrainsWithoutAHook(t *testing.T) {
 			task = c
 		}
 	}
-	p := start(t, "staging", origin, nil, nil, func(spec *corev1.PodSpec) {
+	p := start(t, "staging", origin, nil, pod.Options{}, func(spec *corev1.PodSpec) {
 		for i := range spec.Containers {
 			c := &spec.Containers[i]
 			if c.Lifecycle = nil; c.Name != "envoy" {
@@ -628,7 +668,7 @@ func TestTheTaskDrainsWithoutAHook(t *testing.T) {
 	ready(t, p)
 	token := n.token(t, "jwt")
 	streamEnd := stream(t, token)
-	n.control(t, "/faults", `{"path":"/api/v1/*","kind":"slow","delay":"4s"}`)
+	n.slow(t, 4*time.Second)
 	done := make(chan error, 1)
 	go func() {
 		_, _, err := call(nil, origin, token)

@@ -40,6 +40,9 @@ type Options struct {
 	Images  map[string]Image // by the container's name
 	// Event hears of what is about to happen at the end, such as "TERM envoy".
 	Event func(string)
+	// Sleep, when set, stands for the time that a preStop hook sleeps, so that what
+	// is to happen meanwhile is waited for and not hoped for.
+	Sleep func(ctx context.Context, container string, d time.Duration)
 }
 
 // Pod is one that runs.
@@ -360,8 +363,13 @@ func (p *Pod) preStop(ctx context.Context, c corev1.Container) error {
 	}
 	hook := c.Lifecycle.PreStop
 	if hook.Sleep != nil {
+		d := time.Duration(hook.Sleep.Seconds) * time.Second
+		if p.o.Sleep != nil {
+			p.o.Sleep(ctx, c.Name, d)
+			return nil
+		}
 		select {
-		case <-time.After(time.Duration(hook.Sleep.Seconds) * time.Second):
+		case <-time.After(d):
 		case <-ctx.Done():
 		}
 		return nil
