@@ -8,9 +8,11 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,19 +29,28 @@ type server struct {
 
 func start(t *testing.T) *server {
 	t.Helper()
-	// The port stays its own over an end and a start, so it is chosen here.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{address: l.Addr().String()}
-	_ = l.Close()
+	s := &server{}
 	t.Cleanup(s.kill)
-	s.again(t)
-	return s
+	for range 20 {
+		// Not of those that the kernel gives to who connects: one of them could
+		// belong to somebody else while this Redis is down, or to one of its own
+		// clients, connected to itself.
+		s.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.IntN(20_000)))
+		if s.run(t) {
+			return s
+		}
+	}
+	t.Fatal("Redis did not start")
+	return nil
 }
 
 func (s *server) again(t *testing.T) {
+	t.Helper()
+	eventually(t, "starting Redis again", func() bool { return s.run(t) })
+}
+
+// run says whether it started.
+func (s *server) run(t *testing.T) bool {
 	t.Helper()
 	_, port, err := net.SplitHostPort(s.address)
 	if err != nil {
@@ -61,10 +72,11 @@ func (s *server) again(t *testing.T) {
 				for lines.Scan() { // so that it never waits for a reader
 				}
 			}()
-			return
+			return true
 		}
 	}
-	t.Fatal("Redis did not start")
+	s.kill()
+	return false
 }
 
 func (s *server) kill() {

@@ -8,11 +8,14 @@ import (
 	"bufio"
 	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Server is a Redis that keeps nothing over its end.
@@ -26,20 +29,40 @@ type Server struct {
 // Start starts one; REDIS_SERVER names the program.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	// The port stays its own over an end and a start, so it is chosen here.
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{Address: l.Addr().String(), t: t}
-	_ = l.Close()
+	s := &Server{t: t}
 	t.Cleanup(s.Kill)
-	s.Again()
-	return s
+	said := ""
+	for range 20 {
+		// Not of those that the kernel gives to who connects: one of them could
+		// belong to somebody else while this Redis is down, or to one of its own
+		// clients, connected to itself.
+		s.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.IntN(20_000)))
+		if said = s.start(); said == "" {
+			return s
+		}
+	}
+	t.Fatalf("Redis did not start:\n%s", said)
+	return nil
 }
 
 // Again starts it again, and waits until it takes connections.
 func (s *Server) Again() {
+	s.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		said := s.start()
+		switch {
+		case said == "":
+			return
+		case time.Now().After(deadline):
+			s.t.Fatalf("Redis did not start again:\n%s", said)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// start gives what Redis said when it does not start.
+func (s *Server) start() string {
 	s.t.Helper()
 	_, port, err := net.SplitHostPort(s.Address)
 	if err != nil {
@@ -63,10 +86,11 @@ func (s *Server) Again() {
 				for lines.Scan() { // so that it never waits for a reader
 				}
 			}()
-			return
+			return ""
 		}
 	}
-	s.t.Fatalf("Redis did not start:\n%s", said.String())
+	s.Kill()
+	return said.String()
 }
 
 // Kill ends it at once, with all that it held.

@@ -22,6 +22,7 @@ import (
 
 func connect(t *testing.T, o Options) *Redis {
 	t.Helper()
+	o.Timeout = 30 * time.Second // here the machine may be busy
 	o.Log = slog.New(slog.DiscardHandler)
 	r, err := NewRedis(o)
 	if err != nil {

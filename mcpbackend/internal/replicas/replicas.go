@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// timeout bounds one command, with connecting.
-	timeout = time.Second
+	// defaultTimeout bounds one command, with connecting.
+	defaultTimeout = time.Second
 	// beat is how often the connection for messages is tried out.
 	beat = 5 * time.Second
 	// connections is how many there are at most, and idle how many are kept.
@@ -38,7 +38,9 @@ type Options struct {
 	// TLS is for rediss; CAFile then names authorities besides the system's.
 	TLS    bool
 	CAFile string
-	Log    *slog.Logger
+	// Timeout bounds one command, with connecting; 1 s.
+	Timeout time.Duration
+	Log     *slog.Logger
 	// Observe is told how every command ended.
 	Observe func(ok bool)
 }
@@ -54,6 +56,9 @@ type Redis struct {
 
 // NewRedis connects to nothing yet: the service starts without its Redis too.
 func NewRedis(o Options) (*Redis, error) {
+	if o.Timeout <= 0 {
+		o.Timeout = defaultTimeout
+	}
 	r := &Redis{o: o}
 	if o.TLS {
 		host, _, err := net.SplitHostPort(o.Address)
@@ -76,7 +81,7 @@ func NewRedis(o Options) (*Redis, error) {
 	}
 	r.pool = &redis.Pool{
 		MaxIdle: idle, MaxActive: connections, Wait: true, IdleTimeout: time.Minute,
-		DialContext: func(ctx context.Context) (redis.Conn, error) { return r.dial(ctx, timeout) },
+		DialContext: func(ctx context.Context) (redis.Conn, error) { return r.dial(ctx, o.Timeout) },
 	}
 	return r, nil
 }
@@ -84,14 +89,14 @@ func NewRedis(o Options) (*Redis, error) {
 // dial connects; read bounds the wait for each reply.
 func (r *Redis) dial(ctx context.Context, read time.Duration) (redis.Conn, error) {
 	options := []redis.DialOption{
-		redis.DialConnectTimeout(timeout), redis.DialReadTimeout(read), redis.DialWriteTimeout(timeout),
+		redis.DialConnectTimeout(r.o.Timeout), redis.DialReadTimeout(read), redis.DialWriteTimeout(r.o.Timeout),
 		redis.DialDatabase(r.o.Database), redis.DialClientName("neonpanel-mcpbackend"),
 	}
 	if r.o.Password != "" {
 		options = append(options, redis.DialUsername(r.o.Username), redis.DialPassword(r.o.Password))
 	}
 	if r.tls != nil {
-		options = append(options, redis.DialUseTLS(true), redis.DialTLSConfig(r.tls), redis.DialTLSHandshakeTimeout(timeout))
+		options = append(options, redis.DialUseTLS(true), redis.DialTLSConfig(r.tls), redis.DialTLSHandshakeTimeout(r.o.Timeout))
 	}
 	return redis.DialContext(ctx, "tcp", r.o.Address, options...)
 }
@@ -120,7 +125,7 @@ func (r *Redis) Run(ctx context.Context, s Script, arguments ...any) (any, error
 }
 
 func (r *Redis) with(ctx context.Context, do func(context.Context, redis.Conn) (any, error)) (reply any, err error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.o.Timeout)
 	defer cancel()
 	defer func() { r.saw(ctx, err) }()
 	c, err := r.pool.GetContext(ctx)

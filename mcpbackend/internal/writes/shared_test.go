@@ -33,7 +33,7 @@ func pods(t *testing.T, server *redistest.Server, n int) []*pod {
 	t.Helper()
 	var all []*pod
 	for range n {
-		r, err := replicas.NewRedis(replicas.Options{Address: server.Address, Log: slog.New(slog.DiscardHandler)})
+		r, err := replicas.NewRedis(replicas.Options{Address: server.Address, Timeout: 30 * time.Second, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
