@@ -167,6 +167,14 @@ func called(element map[string]any) string {
 			parts = append(parts, text)
 		}
 	}
+	// A limit is called by what it counts.
+	if entries, ok := element["entries"].([]any); ok {
+		for _, entry := range entries {
+			if object, ok := entry.(map[string]any); ok {
+				parts = append(parts, called(object))
+			}
+		}
+	}
 	return strings.Join(parts, " ")
 }
 

@@ -61,6 +61,9 @@ func TestEveryChangeIsToldWithItsPlace(t *testing.T) {
 			"breaks the rule authz-fails-closed: ",
 			"listeners / edge / 1 / http_filters / envoy.filters.http.ext_authz / failure_mode_allow: added: true",
 		}},
+		{"a limit", "tokens_per_fill: 80", "tokens_per_fill: 90", []string{
+			"listeners / edge / 1 / http_filters / envoy.filters.http.local_ratelimit / descriptors / subject / token_bucket / tokens_per_fill: 80 becomes 90",
+		}},
 		{"a domain", "                        - mcp.neonpanel.com\n", "                        - mcp.neonpanel.com\n                        - mcp.example.com\n", []string{
 			"listeners / edge / 1 / route_config / virtual_hosts / edge / domains / mcp.example.com: added: \"mcp.example.com\"",
 		}},

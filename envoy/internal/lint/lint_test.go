@@ -13,6 +13,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
+	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	locallimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ratelimit/v3"
@@ -190,6 +191,13 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 			edit(t, l.FilterChains[0].Filters[0].GetTypedConfig(), &hcmv3.HttpConnectionManager{}, change)
 		})
 	}
+	cors := func(change func(*corsv3.CorsPolicy)) func(*testing.T, *bootstrapv3.Bootstrap) {
+		return func(t *testing.T, b *bootstrapv3.Bootstrap) {
+			hcm(func(m manager) {
+				edit(t, m.GetRouteConfig().VirtualHosts[0].TypedPerFilterConfig["envoy.filters.http.cors"], &corsv3.CorsPolicy{}, change)
+			})(t, b)
+		}
+	}
 	overridden, _ := anypb.New(&locallimitv3.LocalRateLimit{StatPrefix: "x"})
 	type breach struct {
 		rule   string
@@ -280,6 +288,13 @@ func TestEveryRuleCatchesItsBreach(t *testing.T) {
 		"calls made again":              {"stream-timeout", route("mcp", func(r *routev3.Route) { r.GetRoute().RetryPolicy.RetryOn = "reset" })},
 		"authz's refusals rewritten":    {"replies-keep-authz", hcm(func(m manager) { m.LocalReplyConfig.Mappers = m.LocalReplyConfig.Mappers[1:] })},
 		"all replies rewritten":         {"replies-keep-authz", hcm(func(m manager) { m.LocalReplyConfig.BodyFormat = m.LocalReplyConfig.Mappers[1].BodyFormatOverride })},
+		"replies in plain text":         {"replies-json", hcm(func(m manager) { m.LocalReplyConfig = nil })},
+		"a reply without an id": {"replies-json", hcm(func(m manager) {
+			delete(m.LocalReplyConfig.Mappers[len(m.LocalReplyConfig.Mappers)-1].BodyFormatOverride.GetJsonFormat().Fields, "request_id")
+		})},
+		"no CORS on a host":     {"cors-policy", hcm(func(m manager) { m.GetRouteConfig().VirtualHosts[1].TypedPerFilterConfig = nil })},
+		"CORS with credentials": {"cors-policy", cors(func(p *corsv3.CorsPolicy) { p.AllowCredentials = wrapperspb.Bool(true) })},
+		"preflights go on":      {"cors-policy", cors(func(p *corsv3.CorsPolicy) { p.ForwardNotMatchingPreflights = nil })},
 		"details in a reply": {"replies-discreet", hcm(func(m manager) {
 			m.LocalReplyConfig.Mappers[5].BodyFormatOverride.GetJsonFormat().Fields["why"] = structpb.NewStringValue("%RESPONSE_CODE_DETAILS%")
 		})},
