@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +42,7 @@ type visit struct {
 func TestCommandsOfTheDocuments(t *testing.T) {
 	port, issuer := anyPort(t), anyPort(t)
 	here := fmt.Sprintf("127.0.0.1:%d", port)
-	there := fmt.Sprintf("127.0.0.1:%d", issuer)
+	neonpanel := fmt.Sprintf("127.0.0.1:%d", issuer)
 	w := newWorkplace(t)
 
 	// make run goes on until the end.
@@ -68,11 +69,11 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 		{document: "docs/guide-clients.md", places: gateway, serves: map[string]string{"npx @modelcontextprotocol/inspector@2.12.0 --web": "http://"}},
 		{
 			document: "docs/guide-doctor.md", before: "make -s token > token.txt",
-			places:  []string{"127.0.0.1:18441", here, "localhost:18441", fmt.Sprintf("localhost:%d", port), "PORT=18441", fmt.Sprintf("PORT=%d", port), "127.0.0.1:19441", there, "https://mcp.example.com", "http://" + here},
+			places:  []string{"127.0.0.1:18441", here, "localhost:18441", fmt.Sprintf("localhost:%d", port), "PORT=18441", fmt.Sprintf("PORT=%d", port), "127.0.0.1:19441", neonpanel, "https://mcp.example.com", "http://" + here},
 			instead: []string{"pass show neonpanel", "cat token.txt", "--token-file token.txt", brief, "https://mcp.example.com/mcp --token-stdin", "http://" + here + "/mcp --token-stdin --stream-time 1s"},
 		},
-		{document: "docs/guide-explain.md", before: fmt.Sprintf("make -s token > token.txt; export PUBLIC_URL=http://%s NEONPANEL_ISSUER=http://%s", here, there)},
-		{document: "docs/tokens.md", before: fmt.Sprintf("make -s token > token.txt; export PUBLIC_URL=http://%s NEONPANEL_ISSUER=http://%s", here, there), instead: []string{"--token-file token.txt", brief}},
+		{document: "docs/guide-explain.md", before: fmt.Sprintf("make -s token > token.txt; export PUBLIC_URL=http://%s NEONPANEL_ISSUER=http://%s", here, neonpanel)},
+		{document: "docs/tokens.md", before: fmt.Sprintf("make -s token > token.txt; export PUBLIC_URL=http://%s NEONPANEL_ISSUER=http://%s", here, neonpanel), instead: []string{"--token-file token.txt", brief}},
 		{document: "docs/limits.md", before: "export PUBLIC_URL=https://mcp.neonpanel.com"},
 		{document: "docs/performance.md", before: "set -f", instead: []string{"make bench", "make -n bench"}},
 		{
@@ -95,15 +96,14 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 			})
 		}
 	})
+	there := map[string]int{}
 	for _, c := range everyCommand(t) {
 		if _, r := runBy(c); r.by == session {
-			ran[c.document]--
+			there[c.document]++
 		}
 	}
-	for document, left := range ran {
-		if left != 0 {
-			t.Errorf("%s: %d commands more were run than there are", document, left)
-		}
+	if !maps.Equal(ran, there) {
+		t.Errorf("commands were run by document: %v, there are %v", ran, there)
 	}
 }
 
