@@ -254,3 +254,34 @@ func value(t *testing.T, w *httptest.ResponseRecorder) (v any) {
 	}
 	return v
 }
+
+// FuzzDirect: whatever is sent, both ways answer the same.
+func FuzzDirect(f *testing.F) {
+	quick, sdk, asked := both(f)
+	for _, body := range []string{
+		callBody("7", "list_warehouses", `{"Want":"plain"}`, "", ""), callBody(`"x"`, "list_warehouses", `{"Want":"noted"}`, modernMeta, ""),
+		callBody("7", "bills_update", `null`, strings.Replace(modernMeta, "{}", `{"elicitation":{}}`, 1), ""), callBody("1.0", "x", "", `"progressToken":"a"`, `,"name":"list_warehouses"`),
+		callBody("7", "list_warehouses", `{"a":1,"a":2}`, modernMeta+`,"io.modelcontextprotocol/protocolVersion":"x"`, ""),
+	} {
+		f.Add(body, false)
+		f.Add(body, true)
+	}
+	f.Fuzz(func(t *testing.T, body string, modern bool) {
+		headers := []string{"MCP-Protocol-Version", "2025-11-25"}
+		if modern {
+			headers = modernHeaders("list_warehouses")
+		}
+		// What nobody waits for may still run when the next one begins.
+		if strings.Contains(body, "progressToken") || !strings.Contains(body, `"tools/call"`) || !strings.Contains(body, `"id"`) {
+			return
+		}
+		asked.given = nil
+		got := send(quick, body, headers...)
+		gave := asked.given
+		asked.given = nil
+		want := send(sdk, body, headers...)
+		if got.Code != want.Code || !reflect.DeepEqual(gave, asked.given) || !reflect.DeepEqual(value(t, got), value(t, want)) {
+			t.Errorf("%q:\n%d after %q: %s\nthe SDK: %d after %q: %s", body, got.Code, gave, got.Body, want.Code, asked.given, want.Body)
+		}
+	})
+}
