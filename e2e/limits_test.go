@@ -82,7 +82,7 @@ func TestTheLogNamesWhatWasCalled(t *testing.T) {
 // logged waits for the line about a request in Envoy's log.
 func (g *gateway) logged(t *testing.T, id string) map[string]any {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		text, err := os.ReadFile(g.LogFile(stack.Envoy))
 		if err != nil {
 			t.Fatal(err)

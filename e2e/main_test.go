@@ -140,7 +140,7 @@ func (g *gateway) showLogs(t *testing.T) {
 			continue
 		}
 		lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-		t.Logf("%s:\n%s", part, strings.Join(lines[max(0, len(lines)-15):], "\n"))
+		t.Logf("%s:\n%s", part, strings.Join(lines[max(0, len(lines)-40):], "\n"))
 	}
 }
 
