@@ -142,14 +142,20 @@ func start(ctx context.Context, bin, dir string, o Options) (_ *Gateway, err err
 	if err := g.await(ctx, sandbox, "/healthz"); err != nil {
 		return nil, err
 	}
-	if err := g.run(Authz, []string{"serve"}, append(tls("AUTHZ"),
+	// Nobody listens there; that has metrics, too.
+	shared := map[string][]string{}
+	if !o.Ports {
+		shared[Authz] = []string{"AUTHZ_REDIS_URL=redis://127.0.0.1:9", "AUTHZ_REDIS_SECRET=of these tests alone, and long enough"}
+		shared[Backend] = []string{"MCPBACKEND_REDIS_URL=redis://127.0.0.1:9", "MCPBACKEND_REDIS_SECRET=of these tests alone, and long enough"}
+	}
+	if err := g.run(Authz, []string{"serve"}, append(append(tls("AUTHZ"), shared[Authz]...),
 		"PUBLIC_URL="+g.URL, "NEONPANEL_ISSUER="+issuer,
 		"AUTHZ_LISTEN="+unix(Authz, "authz"), "AUTHZ_DISCOVERY_LISTEN="+unix(Authz, "discovery"), "AUTHZ_OPS_LISTEN="+g.Ops[Authz],
 		"AUTHZ_INTROSPECTION_CLIENT_ID="+client, "AUTHZ_INTROSPECTION_CLIENT_SECRET="+secret, "AUTHZ_REFUSED_BURST=100000", "AUTHZ_SCOPE_MODE=report",
 	)); err != nil {
 		return nil, err
 	}
-	if err := g.run(Backend, []string{"serve"}, append(tls("MCPBACKEND"),
+	if err := g.run(Backend, []string{"serve"}, append(append(tls("MCPBACKEND"), shared[Backend]...),
 		"PUBLIC_URL="+g.URL, "NEONPANEL_API_URL="+issuer,
 		"MCPBACKEND_LISTEN="+unix(Backend, "mcpbackend"), "MCPBACKEND_OPS_LISTEN="+g.Ops[Backend],
 		"MCPBACKEND_OPENAPI_URL="+issuer+"/api/v1/openapi",
