@@ -373,3 +373,21 @@ func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
 		}
 	}
 }
+
+// Two decisions of one number cannot be referred to.
+func TestDecisionsAreNumbered(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(root(t), "docs", "decisions", "[0-9]*.md"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for i, file := range files {
+		name := filepath.Base(file)
+		if want := fmt.Sprintf("%04d-", i+1); !strings.HasPrefix(name, want) {
+			t.Errorf("%s is not number %d", name, i+1)
+		}
+		if text := read(t, filepath.Join("docs", "decisions", name)); !strings.HasPrefix(text, fmt.Sprintf("# %d. ", i+1)) {
+			t.Errorf("%s has another number in its title", name)
+		}
+	}
+}
