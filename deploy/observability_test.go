@@ -32,6 +32,11 @@ func gateway(t *testing.T, o local.Options) *local.Gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	bin, err := filepath.Abs("../bin")
 	if err != nil {
 		t.Fatal(err)
@@ -50,9 +55,6 @@ func gateway(t *testing.T, o local.Options) *local.Gateway {
 			}
 		}
 		if err := g.Stop(); err != nil {
-			t.Error(err)
-		}
-		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	promlabels "github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -82,7 +83,7 @@ func (j *judge) selector(s *parser.VectorSelector) metric {
 		return metric{}
 	}
 	for _, matcher := range s.LabelMatchers {
-		if matcher.Name == promlabels.MetricName {
+		if matcher.Name == model.MetricNameLabel {
 			continue
 		}
 		seen, ok := m.labels[matcher.Name]
@@ -179,7 +180,7 @@ func (j *judge) call(e *parser.Call) labels {
 			return kept
 		}
 		for _, matcher := range selector.LabelMatchers {
-			if matcher.Type == promlabels.MatchEqual && matcher.Name != promlabels.MetricName {
+			if matcher.Type == promlabels.MatchEqual && matcher.Name != model.MetricNameLabel {
 				kept.add(matcher.Name, matcher.Value)
 			}
 		}
