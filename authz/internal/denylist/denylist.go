@@ -10,9 +10,14 @@
 //
 // issued_before refuses every token issued earlier, and every token that does
 // not say when it was issued.
+//
+// It is best replaced by renaming another file over it. One that is written in
+// place is read when its writer is done; one that is empty lifts no rules, but {}
+// does.
 package denylist
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -28,7 +33,13 @@ import (
 )
 
 // Interval is how often the file is looked at, even if nothing tells of a change.
+// It is then read when two looks in a row find it the same: one that is longer by
+// the second is being written.
 const Interval = time.Second
+
+// longWriting is how many looks in a row may find the file being written before
+// that is a fault.
+const longWriting = 30
 
 // coarse is how far apart two changes may be that leave the same time on a
 // file: until then it is read each time.
@@ -43,7 +54,9 @@ type List struct {
 	read    func(error)
 	current atomic.Pointer[Rules]
 	broken  atomic.Bool
-	seen    stamp
+	seen    stamp             // of what was read
+	looked  stamp             // of the last look
+	writing int               // how many looks in a row found it being written
 	text    [sha256.Size]byte // hash of what the file held
 }
 
@@ -53,7 +66,26 @@ type Rules struct {
 	clients      map[string]struct{}
 	jtis         map[string]struct{}
 	issuedBefore time.Time
+	// blank is true of rules that refuse nothing, in a file that does not say so:
+	// one that holds nothing but space and comments, or a list that is only begun.
+	blank bool
 }
+
+// Changes tell of a file what one can see who does not look at it. The zero value
+// tells nothing.
+type Changes struct {
+	// Told gets a value when the file may hold something else.
+	Told <-chan struct{}
+	// Writing, if set, reports whether somebody is in the middle of writing the file.
+	Writing func() bool
+}
+
+// errBlank is the fault of a file that lifts all rules without saying so: what
+// writes it has failed, or has only begun.
+var errBlank = errors.New("it is empty, and the rules before it refuse somebody: they stay in force; to refuse nobody, write {}")
+
+// errWriting is the fault of a file that nobody finishes.
+var errWriting = errors.New("somebody has had it open for writing for a long time, so that it is not read")
 
 // stamp tells one state of a file from another; the zero stamp is like none.
 type stamp struct {
@@ -93,41 +125,65 @@ func Open(path string, read func(error)) (*List, error) {
 	return l, nil
 }
 
-// Run re-reads the file when it changes, until ctx is done: when the channel tells
-// of a change, see Watch, and in any case after an Interval. A nil channel tells of
-// none. A broken file leaves the last good rules in force and is reported once.
-func (l *List) Run(ctx context.Context, changes <-chan struct{}) error {
+// Run re-reads the file when it changes, until ctx is done: when the changes tell
+// of it, see Watch, and in any case after two Intervals. A broken file leaves the
+// last good rules in force and is reported once.
+func (l *List) Run(ctx context.Context, changes Changes) error {
 	// It may have changed before anybody watched it.
-	l.check()
+	l.look(changes)
 	ticker := time.NewTicker(Interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case _, open := <-changes:
+		case _, open := <-changes.Told:
 			if !open {
-				changes = nil
+				// Nobody tells any more whether it is being written.
+				changes = Changes{}
 				continue
 			}
+			if !changes.beingWritten() {
+				l.check()
+			}
 		case <-ticker.C:
+			l.look(changes)
 		}
+	}
+}
+
+func (c Changes) beingWritten() bool { return c.Writing != nil && c.Writing() }
+
+// look reads a file that nobody told of, unless it may be half of one.
+func (l *List) look(changes Changes) {
+	before := l.looked
+	l.looked = stamp{}
+	info, err := os.Stat(l.path)
+	if err == nil {
+		l.looked = stamp{info}
+	}
+	if changes.beingWritten() {
+		if l.writing++; l.writing == longWriting {
+			l.fail(fmt.Errorf("%s: %w", l.path, errWriting))
+		}
+		return
+	}
+	l.writing = 0
+	if err != nil || l.looked.same(before) {
 		l.check()
 	}
 }
 
+// check reads the file if it is not what was read last.
 func (l *List) check() {
+	l.writing = 0
 	info, err := os.Stat(l.path)
 	if err == nil && l.seen.same(stamp{info}) {
 		return
 	}
 	text, err := l.load()
 	if err != nil {
-		l.text = [sha256.Size]byte{}
-		// Said once, not at every look.
-		if !l.broken.Swap(true) {
-			l.read(err)
-		}
+		l.fail(err)
 		return
 	}
 	hash := sha256.Sum256(text)
@@ -136,6 +192,9 @@ func (l *List) check() {
 	}
 	l.text = hash
 	rules, err := Parse(text)
+	if err == nil && rules.blank && !l.current.Load().empty() {
+		err = errBlank
+	}
 	if err == nil {
 		l.current.Store(rules)
 	} else {
@@ -143,6 +202,14 @@ func (l *List) check() {
 	}
 	l.broken.Store(err != nil)
 	l.read(err)
+}
+
+// fail says that the file cannot be read; once, not at every look.
+func (l *List) fail(err error) {
+	l.seen, l.text = stamp{}, [sha256.Size]byte{}
+	if !l.broken.Swap(true) {
+		l.read(err)
+	}
 }
 
 // load returns what the file holds.
@@ -198,7 +265,17 @@ func Parse(data []byte) (*Rules, error) {
 	if file.IssuedBefore != nil {
 		rules.issuedBefore = *file.IssuedBefore
 	}
+	if len(faults) == 0 && rules.empty() {
+		document, err := yaml.YAMLToJSON(data)
+		// A member without a value is a list of which only the name is there.
+		rules.blank = err != nil || string(document) == "null" || bytes.Contains(document, []byte(":null"))
+	}
 	return rules, errors.Join(faults...)
+}
+
+// empty is true of rules that refuse nothing.
+func (r *Rules) empty() bool {
+	return len(r.subjects)+len(r.clients)+len(r.jtis) == 0 && r.issuedBefore.IsZero()
 }
 
 // Broken reports whether the file on disk could not be read, so that older

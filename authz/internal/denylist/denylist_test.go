@@ -107,7 +107,7 @@ func TestChangesThatLeaveLengthAndTimeAreSeen(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- list.Run(ctx, nil) }()
+		go func() { ended <- list.Run(ctx, denylist.Changes{}) }()
 		synctest.Wait()
 		write("46")
 		time.Sleep(1100 * time.Millisecond)
@@ -148,7 +148,7 @@ func TestAFileThatComesAndGoes(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- list.Run(ctx, nil) }()
+		go func() { ended <- list.Run(ctx, denylist.Changes{}) }()
 		for i, step := range []struct {
 			do        func()
 			denied    bool
@@ -161,7 +161,7 @@ func TestAFileThatComesAndGoes(t *testing.T) {
 			{func() { write(`subjects: [`) }, true, true, 1, 2},
 			{func() { _ = os.Remove(path) }, true, true, 1, 2},
 			{func() { _ = os.Mkdir(path, 0o700) }, true, true, 1, 2},
-			{func() { _ = os.Remove(path); write("#") }, false, false, 2, 2},
+			{func() { _ = os.Remove(path); write("{}") }, false, false, 2, 2},
 		} {
 			step.do()
 			time.Sleep(5 * time.Second)
@@ -175,6 +175,131 @@ func TestAFileThatComesAndGoes(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Nobody is let in again by an empty file, which a failing program leaves behind,
+// but only by one that says so.
+func TestAnEmptyFileLiftsNoRules(t *testing.T) {
+	t.Parallel()
+	for _, blank := range []string{"", " \n ", "# nobody", "---\n", "null", "subjects:", "subjects:\nclients: []", "issued_before:"} {
+		for _, rules := range []string{`subjects: ["46"]`, `issued_before: 2126-01-31T12:00:00Z`} {
+			path := filepath.Join(t.TempDir(), "deny.yaml")
+			write := func(text string) {
+				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(rules)
+			synctest.Test(t, func(t *testing.T) {
+				var fault error
+				list, err := denylist.Open(path, func(err error) { fault = err })
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				ended := make(chan error, 1)
+				go func() { ended <- list.Run(ctx, denylist.Changes{}) }()
+				for _, step := range []struct {
+					text           string
+					denied, broken bool
+				}{{blank, true, true}, {rules, true, false}, {"{}", false, false}, {blank, false, false}, {rules, true, false}, {"subjects: []", false, false}} {
+					write(step.text)
+					time.Sleep(5 * time.Second)
+					synctest.Wait()
+					if list.Denies(&token.Identity{Subject: "46"}) != step.denied || list.Broken() != step.broken {
+						t.Errorf("%q after %q: denied %v, broken %v", step.text, rules, !step.denied, list.Broken())
+					}
+					if step.broken != (fault != nil) || step.broken && !(strings.Contains(fault.Error(), path) && strings.Contains(fault.Error(), "{}")) {
+						t.Errorf("%q: %v", step.text, fault)
+					}
+				}
+				cancel()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	// At the start nobody was refused before.
+	path := filepath.Join(t.TempDir(), "deny.yaml")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := denylist.Open(path, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// Half a file is not in force, however slowly it is written; one that is never
+// finished is a fault.
+func TestAFileThatIsBeingWrittenIsNotRead(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "deny.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const rules = "subjects: [\"46\"]\n"
+	for name, seen := range map[string]bool{"seen": true, "unseen": false} {
+		write(rules)
+		synctest.Test(t, func(t *testing.T) {
+			var writing atomic.Bool
+			told := make(chan struct{})
+			changes := denylist.Changes{}
+			if seen {
+				changes = denylist.Changes{Told: told, Writing: writing.Load}
+			}
+			list, err := denylist.Open(path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- list.Run(ctx, changes) }()
+			check := func(when string, broken bool) {
+				t.Helper()
+				synctest.Wait()
+				if !list.Denies(&token.Identity{Subject: "46"}) || list.Denies(&token.Identity{Subject: "47"}) || list.Broken() != broken {
+					t.Errorf("%s, %s: denied %v, broken %v", name, when, list.Denies(&token.Identity{Subject: "46"}), list.Broken())
+				}
+			}
+			// Nobody sees a writer who is elsewhere; but that the file grows is seen.
+			writing.Store(true)
+			text := "subjects: [\"47\"]\n"
+			// Never at the moment of a look.
+			time.Sleep(denylist.Interval / 4)
+			for range 20 {
+				text += "# and more\n"
+				write(text)
+				time.Sleep(denylist.Interval / 2)
+				check("growing", false)
+			}
+			if seen {
+				time.Sleep(10 * time.Second)
+				check("still", false)
+				told <- struct{}{}
+				check("told of something else", false)
+				time.Sleep(time.Minute)
+				check("never finished", true)
+			}
+			write("jtis: [a]")
+			writing.Store(false)
+			if seen {
+				told <- struct{}{}
+			} else {
+				time.Sleep(3 * time.Second)
+			}
+			synctest.Wait()
+			if !list.Denies(&token.Identity{ID: "a"}) || list.Denies(&token.Identity{Subject: "46"}) || list.Broken() {
+				t.Errorf("%s: what is finished is not in force", name)
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 func FuzzParse(f *testing.F) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,28 +64,32 @@ type watcher struct {
 	file   *os.File
 	names  map[int32]map[string]bool // what matters, by watch
 	change chan struct{}
+	// writing is true from the first change of the file's contents until its writer
+	// closes it, or another file stands under its name.
+	writing atomic.Bool
 }
 
 // interesting are the events after which a file holds something else: a writer is
-// done with it, or another one stands under its name. While it is written nothing
-// is said, for half a file must not be in force, nor an empty one.
-const interesting = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.IN_DELETE |
+// done with it, or another one stands under its name. Of the writing itself, which
+// IN_MODIFY tells, nobody is told, for half a file must not be in force, nor an
+// empty one; it only keeps others from reading it meanwhile.
+const interesting = unix.IN_CLOSE_WRITE | unix.IN_MODIFY | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.IN_DELETE |
 	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
 
-// Watch tells on a channel when the file of a path may hold something else, until
-// ctx is done, when it closes the channel. Changes that are made elsewhere, as on a
-// file system of the network, it cannot see.
-func Watch(ctx context.Context, path string) (<-chan struct{}, error) {
+// Watch tells when the file of a path may hold something else, until ctx is done,
+// when it closes the channel. Changes that are made elsewhere, as on a file system
+// of the network, it cannot see.
+func Watch(ctx context.Context, path string) (Changes, error) {
 	w, err := newWatcher(path)
 	if err != nil {
-		return nil, err
+		return Changes{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { w.file.Close() })
 	go func() {
 		defer stop()
 		w.run()
 	}()
-	return w.change, nil
+	return Changes{Told: w.change, Writing: w.writing.Load}, nil
 }
 
 func newWatcher(path string) (*watcher, error) {
@@ -164,8 +169,9 @@ func (w *watcher) run() {
 	}
 }
 
-// matters reports whether one of the events is about the path.
-func (w *watcher) matters(events []byte) bool {
+// matters reports whether one of the events is about the path, and keeps in mind
+// whether the file is being written after all of them.
+func (w *watcher) matters(events []byte) (yes bool) {
 	for len(events) >= unix.SizeofInotifyEvent {
 		watch := int32(binary.NativeEndian.Uint32(events))
 		mask := binary.NativeEndian.Uint32(events[4:])
@@ -174,19 +180,23 @@ func (w *watcher) matters(events []byte) bool {
 		events = events[unix.SizeofInotifyEvent+length:]
 		switch {
 		case mask&unix.IN_Q_OVERFLOW != 0:
-			return true
 		case w.names[watch] == nil:
 			// Of a directory that the path led through before.
+			continue
 		case mask&(unix.IN_DELETE_SELF|unix.IN_MOVE_SELF) != 0:
-			return true
 		case !w.names[watch][string(name)]:
+			continue
+		case mask&unix.IN_MODIFY != 0:
+			w.writing.Store(true)
+			continue
 		case mask&unix.IN_CREATE != 0 && mask&unix.IN_ISDIR == 0 && !w.linked(string(name)):
 			// A new file, which is empty until its writer is done.
-		default:
-			return true
+			continue
 		}
+		w.writing.Store(false)
+		yes = true
 	}
-	return false
+	return yes
 }
 
 // linked reports whether a name that has just appeared is a symbolic link.

@@ -92,7 +92,7 @@ func TestEachWayOfChangingAFileIsTold(t *testing.T) {
 			patient := time.After(patience)
 			for {
 				select {
-				case <-changes:
+				case <-changes.Told:
 				case <-patient:
 					t.Fatal("nobody was told")
 				}
@@ -105,7 +105,7 @@ func TestEachWayOfChangingAFileIsTold(t *testing.T) {
 			must(t, os.WriteFile(dir+"/deny.yaml", []byte("# again"), 0o600))
 			for again := false; !again; {
 				select {
-				case <-changes:
+				case <-changes.Told:
 					text, err := os.ReadFile(dir + "/deny.yaml")
 					again = err == nil && string(text) == "# again"
 				case <-patient:
@@ -115,7 +115,7 @@ func TestEachWayOfChangingAFileIsTold(t *testing.T) {
 			cancel()
 			for open := true; open; {
 				select {
-				case _, open = <-changes:
+				case _, open = <-changes.Told:
 				case <-patient:
 					t.Fatal("it does not end")
 				}
@@ -160,10 +160,16 @@ func TestAFileThatIsBeingWrittenIsNotTold(t *testing.T) {
 		if until("marker") {
 			t.Error("half a file matters, or a neighbour does")
 		}
+		if !w.writing.Load() {
+			t.Error("it is not known that it is being written")
+		}
 		must(t, os.Remove(filepath.Join(dir, "marker")))
 		must(t, file.Close())
 		if !until("deny.yaml") {
 			t.Error("a whole file does not matter")
+		}
+		if w.writing.Load() {
+			t.Error("it is being written for ever")
 		}
 	}
 }
@@ -180,7 +186,7 @@ func TestAPathThatCannotBeWatched(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		for range changes {
+		for range changes.Told {
 		}
 	}
 }

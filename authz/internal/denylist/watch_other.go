@@ -8,6 +8,6 @@ import (
 )
 
 // Watch tells when a file changes; here nothing does.
-func Watch(context.Context, string) (<-chan struct{}, error) {
-	return nil, errors.New("changes of files are watched on Linux only")
+func Watch(context.Context, string) (Changes, error) {
+	return Changes{}, errors.New("changes of files are watched on Linux only")
 }

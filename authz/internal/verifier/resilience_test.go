@@ -392,7 +392,8 @@ func TestDenyFile(t *testing.T) {
 		{`{"jtis": ["token-2"]}`, "", false},
 		{`issued_before: 1999-12-31T23:59:59Z`, "", false},
 		{`issued_before: 2000-01-01T00:00:01Z`, token.Denied, false},
-		{``, "", false},
+		{``, token.Denied, true},
+		{`{}`, "", false},
 	} {
 		write(step.file)
 		await(counted.read)
@@ -415,7 +416,7 @@ func TestDenyFile(t *testing.T) {
 	}
 	counted.mu.Lock()
 	defer counted.mu.Unlock()
-	if counted.denyRead != 13 || counted.denyBad != 3 {
+	if counted.denyRead != 14 || counted.denyBad != 4 {
 		t.Errorf("%d readings, %d bad", counted.denyRead, counted.denyBad)
 	}
 	if counted.verdicts["cache "] == 0 {
