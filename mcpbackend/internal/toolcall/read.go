@@ -79,7 +79,7 @@ func plan(t *catalogue.Tool, given values) (*reading, []string) {
 			r.from.size = whole(given[i])
 		}
 	}
-	if r.perPage >= 0 && r.limit == 0 && r.from.size != within(t.Operation.Parameters[r.perPage].Schema, r.from.size) {
+	if r.perPage >= 0 && r.limit == 0 && r.from.size > 0 && r.from.size != within(t.Operation.Parameters[r.perPage].Schema, r.from.size) {
 		// Pages of a size that the API does not have: so many rows are wanted.
 		size := min(r.from.size, catalogue.MaxLimit)
 		r.limit = size
@@ -152,6 +152,10 @@ func (r *runner) read(ctx context.Context, t *catalogue.Tool, given values, c Ca
 			return r.follow(ctx, t, given, response, c)
 		}
 		body, ok := object(response)
+		if ok && out.calls == 0 && t.Operation.List != "" && empty(response) {
+			// To show it would say that there are no rows, which nobody knows.
+			return failed(Failure{Kind: Unavailable, Message: "NeonPanel's answer is empty where a list should be. " + again(t)})
+		}
 		if !ok {
 			if out.calls == 0 {
 				return failed(Failure{Kind: Unavailable, Message: "NeonPanel's answer cannot be read. " + again(t)})

@@ -513,3 +513,92 @@ func FuzzAnswers(f *testing.F) {
 		}
 	})
 }
+
+// A page alone is a page of the size that the API chooses, on every list.
+func TestAPageAloneIsThatPageOfEveryList(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Value
+	s := newStage(t, func(w http.ResponseWriter, r *http.Request) {
+		asked.Store(r.URL.Query().Get("page"))
+		if r.URL.Query().Get("per_page") == "" {
+			pagesOf(40, 15)(w, r)
+			return
+		}
+		rows(200, 10)(w, r)
+	})
+	paged, withoutSize := 0, 0
+	for _, tool := range s.catalogue.Tools() {
+		page, size := -1, -1
+		arguments := map[string]any{"page": 2}
+		for i, p := range tool.Operation.Parameters {
+			switch {
+			case p.Argument == "page" && p.Unlisted:
+				page = i
+			case p.Argument == "per_page" && p.Unlisted:
+				size = i
+			case p.Required && !p.Hidden:
+				arguments[p.Argument] = example(p.Schema.Type)
+			}
+		}
+		if page < 0 || tool.Operation.List != "data" {
+			continue
+		}
+		paged++
+		first := 15
+		if size >= 0 && tool.Operation.Parameters[size].Schema.Default != nil {
+			first, _ = strconv.Atoi(string(tool.Operation.Parameters[size].Schema.Default))
+		} else {
+			withoutSize++
+		}
+		given, _ := json.Marshal(arguments)
+		result := s.call(t, tool.Name, string(given))
+		var got listed
+		if err := json.Unmarshal(result.Structured, &got); err != nil {
+			t.Fatalf("%s: %v: %s", tool.Name, err, result.Text)
+		}
+		if asked.Load() != "2" || len(got.Data) == 0 || got.Data[0].ID != first {
+			t.Errorf("%s %s: asked for page %v, got %.200s", tool.Name, given, asked.Load(), result.Text)
+		}
+	}
+	if paged < 10 || withoutSize < 5 {
+		t.Errorf("%d lists with pages, %d without a size of their own", paged, withoutSize)
+	}
+}
+
+func example(kind string) any {
+	switch kind {
+	case "integer":
+		return 7
+	case "array":
+		return []any{}
+	}
+	return "2026-01-01"
+}
+
+func TestPagesThatAreCountedInStringsAreReadToTheEnd(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, func(w http.ResponseWriter, r *http.Request) {
+		page, _ := strconv.Atoi(r.URL.Query().Get("page"))
+		answer(200, "application/json", fmt.Sprintf(`{"current_page":"%d","per_page":"2","last_page":"3","data":[{"id":%d},{"id":%d}]}`, page, 2*page-2, 2*page-1))(w, r)
+	})
+	ids, _ := s.readAll(t, "bills_list", map[string]any{"companyUuid": "a"}, nil)
+	checkRows(t, ids, 6)
+}
+
+func TestAListThatIsNotThereIsNoEmptyList(t *testing.T) {
+	t.Parallel()
+	for name, handler := range map[string]http.HandlerFunc{
+		"204":        answer(204, "", ""),
+		"empty body": answer(200, "application/json", ""),
+		"space":      answer(200, "application/json", " \n"),
+		"null":       answer(200, "application/json", "null"),
+	} {
+		s := newStage(t, handler)
+		if r := s.call(t, "bills_list", `{"companyUuid":"a"}`); r.Failure == nil || r.Failure.Kind != Unavailable || !strings.Contains(r.Text, "empty where a list should be") {
+			t.Errorf("%s: %+v", name, r)
+		}
+		if r := s.call(t, "bills_read", `{"companyUuid":"a","billId":7}`); r.Failure != nil {
+			t.Errorf("%s: one thing: %s", name, r.Text)
+		}
+	}
+}

@@ -33,6 +33,12 @@ func (r *runner) written(t *catalogue.Tool, response *neonpanel.Response) Result
 	return shown(shrink(nil, body, r.maxBytes-reserve), []string{"Cut for size: only the small members are shown. NeonPanel has taken the call; read the rest with the tool that reads it."})
 }
 
+// empty says that an answer holds nothing.
+func empty(response *neonpanel.Response) bool {
+	body := bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(response.Body), []byte("\ufeff")))
+	return len(body) == 0 || string(body) == "null"
+}
+
 // object is the answer as a compact JSON object.
 func object(response *neonpanel.Response) (json.RawMessage, bool) {
 	body := bytes.TrimPrefix(bytes.TrimSpace(response.Body), []byte("\ufeff"))
@@ -107,16 +113,17 @@ func finite(body []byte) []byte {
 // page is where an answer stands in a list.
 type page struct{ current, size, last int64 }
 
-// position reads the paging members, which stand at the top of an answer.
+// position reads the paging members, which stand at the top of an answer; as
+// numbers, or as strings that hold them.
 func position(answer []byte) (p page, ok bool) {
 	for name, value := range members(answer) {
 		switch string(name) {
 		case `"current_page"`:
-			p.current, _ = strconv.ParseInt(string(value), 10, 64)
+			p.current, _ = strconv.ParseInt(asInteger(text(value)), 10, 64)
 		case `"per_page"`:
-			p.size, _ = strconv.ParseInt(string(value), 10, 64)
+			p.size, _ = strconv.ParseInt(asInteger(text(value)), 10, 64)
 		case `"last_page"`:
-			p.last, _ = strconv.ParseInt(string(value), 10, 64)
+			p.last, _ = strconv.ParseInt(asInteger(text(value)), 10, 64)
 			ok = true
 		}
 	}
