@@ -54,11 +54,12 @@ const (
 )
 
 func (s *session) companies() ([]company, *toolcall.Failure) {
-	list, pages, failure := all[company](s, "companies", query{operation: "listCompanies"}, pageSize, maxCompanyPages)
+	found, failure := all[company](s, "companies", query{operation: "listCompanies"}, pageSize, maxCompanyPages)
 	if failure != nil {
 		return nil, failure
 	}
-	if pages > maxCompanyPages {
+	list := found.rows
+	if found.pages > maxCompanyPages {
 		s.left("companies", fmt.Sprintf("Only the first %d companies were looked at.", len(list)))
 	}
 	if len(list) == 0 {

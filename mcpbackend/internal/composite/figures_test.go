@@ -243,7 +243,7 @@ func TestInventoryHealth(t *testing.T) {
 	a := &api{answer: stocked}
 	r := run(t.Context(), t, a, "inventory_health", `{"slow_after_days":90}`)
 	got := decoded[inventoryHealth](t, r)
-	want := `"totals":{"items":5,"items_in_stock":4,"items_out_of_stock":1,"units":187,"stock_value_at_landed_cost":202.5,"items_in_stock_without_landed_cost":1,"items_running_out":2,"slow_items":2},` +
+	want := `"totals":{"items":5,"items_in_stock":4,"items_out_of_stock":1,"units":187,"stock_value_at_landed_cost":202.5,"items_in_stock_without_landed_cost":1,"items_running_out":2,"slow_items":2,"items_without_sales_estimate_or_lead_time":1},` +
 		`"warehouses":[{"name":"Main","type":"3PL","country_code":"US","units":177,"items":4},{"name":"FBA","type":null,"country_code":null,"units":10,"items":1}],` +
 		`"running_out":[{"id":2,"sku":"B","name":null,"country_code":null,"units":0,"units_sold_per_day":0.5,"days_of_cover":0.0,"lead_time_days":15,"safety_stock_days":null,"unit_landed_cost":10,"stock_value":0},` +
 		`{"id":1,"sku":"A","name":null,"country_code":null,"units":30,"units_sold_per_day":2,"days_of_cover":15.0,"lead_time_days":15,"safety_stock_days":5,"unit_landed_cost":1.25,"stock_value":37.5}],` +
@@ -291,17 +291,18 @@ func TestInventoryHealthSaysWhatIsMissing(t *testing.T) {
 			"stock of Main, page 2 of 2",
 			// The items' own stock is taken instead; that of the warehouse is unknown.
 			func(h inventoryHealth) bool {
-				return !h.Warehouses[0].Units.known() && !h.Warehouses[0].Items.known() && h.Warehouses[1].Units.String() == "10" && h.Totals.Units.String() == "150"
+				return !h.Warehouses[0].Units.known() && !h.Warehouses[0].Items.known() && h.Warehouses[1].Units.String() == "10" && h.Totals.Units.String() == "150" && h.Totals.RunningOut.known()
 			},
 		},
 		"all warehouses": {
 			func(r neonpanel.Request) bool { return r.Operation == "listWarehouses" }, "warehouses",
-			func(h inventoryHealth) bool { return len(h.Warehouses) == 0 && h.Totals.Units.String() == "150" },
+			func(h inventoryHealth) bool { return h.Warehouses == nil && h.Totals.Units.String() == "150" },
 		},
 		"the data of one item": {
 			func(r neonpanel.Request) bool { return r.PathArguments["inventoryId"] == "1" }, "sales and landed cost of A",
 			func(h inventoryHealth) bool {
-				return h.Totals.Units.String() == "187" && h.Totals.Unpriced == 2 && h.Totals.RunningOut == 1
+				return h.Totals.Units.String() == "187" && h.Totals.InStock.String() == "4" && !h.Totals.Value.known() && !h.Totals.Unpriced.known() &&
+					!h.Totals.RunningOut.known() && !h.Totals.Slow.known() && h.Totals.AtLeast["items_running_out"] == 1 && len(h.RunningOut) == 1
 			},
 		},
 	} {
@@ -322,7 +323,7 @@ func TestInventoryHealthSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
-func TestLargeInventoryIsExaminedFromTheLargestStockDown(t *testing.T) {
+func TestLargeInventoryIsExaminedFromBothEnds(t *testing.T) {
 	t.Parallel()
 	var items, shelves []string
 	for i := range 240 {
@@ -331,18 +332,164 @@ func TestLargeInventoryIsExaminedFromTheLargestStockDown(t *testing.T) {
 	}
 	a := &api{answer: answers(map[string]string{
 		"listCompanies": list(acme), "listInventoryItems": pageOf(1, 1, items...), "listWarehouses": list(`{"uuid":"w1","name":"Main"}`),
-		"warehouseBalances": pageOf(1, 1, shelves...), "inventoryBalances": `{"restock_data":{"estimated_daily_sales":1,"unit_landed_cost":1,"lead_time_days":1}}`,
+		"warehouseBalances": pageOf(1, 1, shelves...), "inventoryBalances": `{"restock_data":{"estimated_daily_sales":1,"unit_landed_cost":1,"lead_time_days":10}}`,
 	})}
 	got := decoded[inventoryHealth](t, run(t.Context(), t, a, "inventory_health", `{"limit":2}`))
 	asked := strings.Join(a.asked("inventoryBalances"), "\n")
-	if n := len(a.asked("inventoryBalances")); n != maxExamined || strings.Contains(asked, "/40/") || !strings.Contains(asked, "/41/") {
+	if n := len(a.asked("inventoryBalances")); n != maxExamined || strings.Contains(asked, "/101/") || strings.Contains(asked, "/140/") || !strings.Contains(asked, "/100/") || !strings.Contains(asked, "/141/") {
 		t.Errorf("%d items were examined", n)
 	}
-	if got.Totals.Items != 240 || got.Totals.Units.String() != "28920" || got.Totals.Unpriced != 40 || len(got.Slow) != 2 || got.Totals.Slow != 60 {
+	// Of those that were not examined none is known to be slow, or not to be.
+	if o := got.Totals; o.Items.String() != "240" || o.Units.String() != "28920" || o.InStock.String() != "240" || o.OutOfStock.String() != "0" || o.Unpriced.known() || o.Value.known() ||
+		o.RunningOut.known() || o.Slow.known() || fmt.Sprint(o.AtLeast) != "map[items_running_out:9 slow_items:60]" || len(got.Slow) != 2 {
 		t.Errorf("%+v, %d slow shown", got.Totals, len(got.Slow))
 	}
-	if len(got.Incomplete) != 1 || got.Incomplete[0].Parts[0] != "sales and landed cost of 40 items" {
+	if len(got.Incomplete) != 1 || got.Incomplete[0].Parts[0] != "sales and landed cost of 40 items" || !strings.Contains(got.Incomplete[0].Reason, "are null") {
 		t.Errorf("%+v", got.Incomplete)
+	}
+}
+
+// Incident: the 200 items with most stock were examined, and those that had run
+// out were not.
+func TestWhatIsOutOfStockIsExaminedFirst(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		items, gone, examined int // in all, out of stock, and of those examined
+	}{
+		"some are gone":        {250, 50, 50},
+		"many are gone":        {300, 180, 150},
+		"nearly all are gone":  {300, 290, 190},
+		"all are gone":         {230, 230, 200},
+		"few enough to be all": {200, 160, 160},
+	} {
+		var items, shelves []string
+		for i := range c.items {
+			items = append(items, fmt.Sprintf(`{"id":%d,"sku":"S%d"}`, i+1, i+1))
+			if i < c.items-c.gone {
+				shelves = append(shelves, fmt.Sprintf(`{"inventory":{"id":%d},"balance":1000}`, i+1))
+			}
+		}
+		a := &api{answer: answers(map[string]string{
+			"listCompanies": list(acme), "listInventoryItems": pageOf(1, 1, items...), "listWarehouses": list(`{"uuid":"w1","name":"Main"}`),
+			"warehouseBalances": pageOf(1, 1, shelves...), "inventoryBalances": `{"restock_data":{"estimated_daily_sales":2,"unit_landed_cost":1,"lead_time_days":45,"safety_stock_days":10}}`,
+		})}
+		got := decoded[inventoryHealth](t, run(t.Context(), t, a, "inventory_health", `{"limit":100}`))
+		found := got.Totals.AtLeast["items_running_out"]
+		if got.Totals.RunningOut.known() {
+			found = c.gone
+		}
+		if found != c.examined || len(got.RunningOut) != min(100, c.examined) || got.Totals.RunningOut.known() != (c.items <= maxExamined) || got.Totals.OutOfStock.String() != fmt.Sprint(c.gone) {
+			t.Errorf("%s: %+v, %d shown", name, got.Totals, len(got.RunningOut))
+		}
+	}
+}
+
+// Incident: what could not be read was counted as none.
+func TestWhatIsNotKnownIsNotNought(t *testing.T) {
+	t.Parallel()
+	const nothing = `"units":null,"stock_value_at_landed_cost":null,"items_in_stock_without_landed_cost":null,"items_running_out":null,"slow_items":null,"items_without_sales_estimate_or_lead_time":null`
+	sold := func(operation string) func(neonpanel.Request) bool {
+		return func(r neonpanel.Request) bool { return r.Operation == operation }
+	}
+	either := func(all ...func(neonpanel.Request) bool) func(neonpanel.Request) bool {
+		return func(r neonpanel.Request) bool {
+			return slices.ContainsFunc(all, func(f func(neonpanel.Request) bool) bool { return f(r) })
+		}
+	}
+	one := func(r neonpanel.Request) bool { return r.PathArguments["warehouseUuid"] == "w2" }
+	pages := func(operation string) func(neonpanel.Request) bool {
+		return func(r neonpanel.Request) bool { return r.Operation == operation && queryOf(r, "page") == "2" }
+	}
+	const unread = `"running_out":null,"slow_after_days":180,"slow_movers":null`
+	for name, c := range map[string]struct {
+		fails func(neonpanel.Request) bool
+		want  []string
+	}{
+		"all balances": {either(sold("warehouseBalances"), sold("inventoryBalances")),
+			[]string{`"totals":{"items":5,"items_in_stock":null,"items_out_of_stock":null,` + nothing + `}`, unread, `{"name":"FBA","type":null,"country_code":null,"units":null,"items":null}`}},
+		"restock data": {sold("inventoryBalances"),
+			[]string{`"totals":{"items":5,"items_in_stock":4,"items_out_of_stock":1,` + strings.Replace(nothing, `"units":null`, `"units":187`, 1) + `}`, unread}},
+		"one warehouse and restock data": {either(one, sold("inventoryBalances")),
+			[]string{`"totals":{"items":5,"items_in_stock":null,"items_out_of_stock":null,` + nothing + `}`, unread}},
+		"the list of warehouses and restock data": {either(sold("listWarehouses"), sold("inventoryBalances")),
+			[]string{`"totals":{"items":5,"items_in_stock":null,"items_out_of_stock":null,` + nothing + `}`, unread, `"warehouses":null`}},
+		"a page of items": {pages("listInventoryItems"),
+			[]string{`"totals":{"items":null,"items_in_stock":null,"items_out_of_stock":null,` + nothing + `,"at_least":{"items":5,"items_in_stock":4,"items_in_stock_without_landed_cost":1,"items_out_of_stock":1,"items_running_out":2,"items_without_sales_estimate_or_lead_time":1,"slow_items":2}}`,
+				`"running_out":[{"id":2,`, `{"name":"FBA","type":null,"country_code":null,"units":null,"items":null}`}},
+		"a page of warehouses": {either(pages("listWarehouses"), sold("inventoryBalances")),
+			[]string{`"totals":{"items":5,"items_in_stock":null,"items_out_of_stock":null,` + nothing + `}`, unread}},
+	} {
+		a := &api{answer: func(x ctx, r neonpanel.Request) (string, error) {
+			if c.fails(r) {
+				return "", &neonpanel.Error{Class: neonpanel.Unavailable}
+			}
+			body, err := stocked(x, r)
+			for _, operation := range []string{"listInventoryItems", "listWarehouses"} {
+				if r.Operation == operation && c.fails(neonpanel.Request{Operation: operation, Query: []neonpanel.Pair{{Name: "page", Value: "2"}}}) {
+					body = strings.Replace(body, `"last_page":1`, `"last_page":2`, 1)
+				}
+			}
+			return body, err
+		}}
+		r := run(t.Context(), t, a, "inventory_health", `{}`)
+		got := decoded[inventoryHealth](t, r)
+		for _, want := range c.want {
+			if !strings.Contains(r.Text, want) {
+				t.Errorf("%s: %s\nlacks %s", name, r.Text, want)
+			}
+		}
+		if len(got.Incomplete) == 0 {
+			t.Errorf("%s: nothing is said to be missing", name)
+		}
+	}
+}
+
+// Incident: the open orders of the first page were given as all of them.
+func TestOverviewDoesNotCountPagesForTheWhole(t *testing.T) {
+	t.Parallel()
+	rows := map[string]string{
+		"inventoryOrders.list": `{"id":1,"date_order_placed":"2026-01-01","total_amount":7,"date_manufacturing_completed":null}`,
+		"shipments.list":       `{"id":8,"date_shipment_sent":"2026-02-20","date_shipment_arrived":null,"items":[{"quantity_shipped":5}]}`,
+		"paymentRequests.list": `{"amount_due":100,"due_date":"2026-02-01","payment_date":null}`,
+		"warehouseBalances":    `{"inventory":{"id":1},"balance":10}`,
+		"listWarehouses":       `{"uuid":"w1","name":"Main"}`,
+	}
+	a := &api{answer: func(x ctx, r neonpanel.Request) (string, error) {
+		row, ok := rows[r.Operation]
+		switch {
+		case !ok:
+			return answers(map[string]string{"listCompanies": list(acme)})(x, r)
+		case r.Operation == "listWarehouses":
+			return list(row), nil
+		case queryOf(r, "page") == "2":
+			return "", &neonpanel.Error{Class: neonpanel.Unavailable}
+		}
+		return pageOf(1, 2, row), nil
+	}}
+	r := run(t.Context(), t, a, "company_overview", `{}`)
+	got := decoded[companyOverview](t, r)
+	for _, want := range []string{
+		`"stock":{"units":null,"warehouses":[{"name":"Main","type":null,"country_code":null,"units":null,"items":null}]}`,
+		`"open_orders":{"count":null,"count_at_least":1,"amounts":null,"oldest":null,"oldest_of_those_read":[{"id":1,`,
+		`"shipments_in_transit":{"count":null,"count_at_least":1,"units":null,"oldest":null,"oldest_of_those_read":[{"id":8,`,
+		`"payments":{"overdue":{"count":null,"count_at_least":1,"amounts":null},"due_in_30_days":{"count":null,"amounts":null}}`,
+	} {
+		if !strings.Contains(r.Text, want) {
+			t.Errorf("%s\nlacks %s", r.Text, want)
+		}
+	}
+	if len(got.Incomplete) != 1 || len(got.Incomplete[0].Parts) != 4 {
+		t.Errorf("%+v", got.Incomplete)
+	}
+}
+
+// An answer without a list is no empty list.
+func TestAnAnswerWithoutAListIsUnknown(t *testing.T) {
+	t.Parallel()
+	a := &api{answer: answers(map[string]string{"listCompanies": list(acme), "inventoryOrders.list": `{"data":null}`, "listWarehouses": `{}`})}
+	got := decoded[companyOverview](t, run(t.Context(), t, a, "company_overview", `{}`))
+	if got.Orders != nil || got.Stock != nil || got.Shipments == nil || len(got.Incomplete) != 1 || fmt.Sprint(got.Incomplete[0].Parts) != "[open orders stock]" {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -399,7 +546,7 @@ func TestOnlyShipmentsThatLeftAreInTransit(t *testing.T) {
 		`{"id":3,"date_shipment_sent":"2026-02-20","date_shipment_arrived":null,"items":[{"quantity_shipped":5}]}`,
 		`{"id":4,"date_shipment_sent":"2026-02-21","date_shipment_arrived":"2026-02-22","items":[{"quantity_shipped":400}]}`)})}
 	got := decoded[companyOverview](t, run(t.Context(), t, a, "company_overview", `{}`)).Shipments
-	if got == nil || got.Count != 1 || got.Units.String() != "5" || len(got.Oldest) != 1 || got.Oldest[0].ID.String() != "3" {
+	if got == nil || got.Count.String() != "1" || got.Units.String() != "5" || len(got.Oldest) != 1 || got.Oldest[0].ID.String() != "3" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -473,8 +620,8 @@ func TestLongListsAreReadToABoundAndItIsSaid(t *testing.T) {
 		return answers(map[string]string{"listCompanies": list(acme)})(x, r)
 	}}
 	got := decoded[companyOverview](t, run(t.Context(), t, a, "company_overview", `{}`))
-	if n := len(a.asked("inventoryOrders.list")); n != maxDocumentPages || got.Orders.Count != maxDocumentPages {
-		t.Errorf("%d pages were read, %d orders counted", n, got.Orders.Count)
+	if n := len(a.asked("inventoryOrders.list")); n != maxDocumentPages || got.Orders.Count.known() || got.Orders.AtLeast != maxDocumentPages || got.Orders.Amounts != nil || got.Orders.Oldest != nil || len(got.Orders.Some) != maxShown {
+		t.Errorf("%d pages were read, %+v", n, got.Orders)
 	}
 	if len(got.Incomplete) != 1 || got.Incomplete[0].Parts[0] != "open orders" || !strings.Contains(got.Incomplete[0].Reason, "10 pages of 50") {
 		t.Errorf("%+v", got.Incomplete)

@@ -17,7 +17,9 @@ const (
 	maxItemPages      = 20
 	maxWarehousePages = 20
 	maxExamined       = 200
-	maxWarehouses     = 40
+	// maxGone bounds how many of the examined are out of stock, if there are others.
+	maxGone       = 150
+	maxWarehouses = 40
 )
 
 type item struct {
@@ -58,17 +60,19 @@ type restock struct {
 	SafetyStock decimal `json:"safety_stock_days"`
 }
 
-// stock reads what the warehouses of a company hold on a day.
-func (s *session) stock(c company, on text) ([]held, *toolcall.Failure) {
-	list, pages, failure := all[warehouse](s, "warehouses", query{operation: "listWarehouses", path: c.path()}, pageSize, 2)
+// stock reads what the warehouses of a company hold on a day; whole says that
+// nothing is missing.
+func (s *session) stock(c company, on text) (out []held, whole bool, failure *toolcall.Failure) {
+	found, failure := all[warehouse](s, "warehouses", query{operation: "listWarehouses", path: c.path()}, pageSize, 2)
 	if failure != nil {
-		return nil, failure
+		return nil, false, failure
 	}
-	if pages > 2 || len(list) > maxWarehouses {
-		list = list[:min(len(list), maxWarehouses)]
+	list, whole := found.rows, found.whole
+	if found.pages > 2 || len(list) > maxWarehouses {
+		list, whole = list[:min(len(list), maxWarehouses)], false
 		s.left("warehouses", fmt.Sprintf("Only the first %d warehouses were looked at.", len(list)))
 	}
-	out := make([]held, len(list))
+	out = make([]held, len(list))
 	var wait sync.WaitGroup
 	for i, w := range list {
 		out[i] = held{warehouse: w, Items: map[text]decimal{}}
@@ -77,17 +81,17 @@ func (s *session) stock(c company, on text) ([]held, *toolcall.Failure) {
 		s.part(name, func() *toolcall.Failure {
 			defer wait.Done()
 			q := query{operation: "warehouseBalances", path: map[string]string{"companyUuid": string(c.UUID), "warehouseUuid": string(w.UUID)}}.with("balances_date", string(on))
-			rows, pages, failure := all[shelf](s, name, q, pageSize, maxWarehousePages)
+			found, failure := all[shelf](s, name, q, pageSize, maxWarehousePages)
 			if failure != nil {
 				return failure
 			}
 			h := &out[i]
-			h.whole = pages <= maxWarehousePages && !s.missed(name)
-			if pages > maxWarehousePages {
-				s.left(name, fmt.Sprintf("Only the first %d pages of %d were read.", maxWarehousePages, pages))
+			h.whole = found.whole
+			if found.pages > maxWarehousePages {
+				s.left(name, fmt.Sprintf("Only the first %d pages of %d were read.", maxWarehousePages, found.pages))
 			}
 			units := integer(0)
-			for _, r := range rows {
+			for _, r := range found.rows {
 				units = units.add(r.Balance)
 				before, ok := h.Items[r.Item.ID]
 				if !ok {
@@ -102,7 +106,7 @@ func (s *session) stock(c company, on text) ([]held, *toolcall.Failure) {
 		})
 	}
 	wait.Wait()
-	return out, nil
+	return out, whole && !slices.ContainsFunc(out, func(h held) bool { return !h.whole }), nil
 }
 
 type warehouseStock struct {
@@ -114,17 +118,21 @@ type warehouseStock struct {
 }
 
 // shown counts what the warehouses hold of the items; of all items without any.
-func shown(stock []held, items []item) []warehouseStock {
+// Of items that are not all known it cannot.
+func shown(stock []held, items *listed[item]) []warehouseStock {
+	if stock == nil {
+		return nil // unknown, not none
+	}
 	out := []warehouseStock{}
 	for _, h := range stock {
 		w := warehouseStock{Name: h.Name, Type: h.Type, Country: h.Country}
 		switch {
-		case !h.whole:
+		case !h.whole, items != nil && !items.whole:
 		case items == nil:
 			w.Units, w.Items = h.Units, integer(int64(len(h.Items)))
 		default:
 			w.Units, w.Items = integer(0), integer(0)
-			for _, it := range items {
+			for _, it := range items.rows {
 				if n, ok := h.Items[it.ID]; ok {
 					w.Units, w.Items = w.Units.add(n), w.Items.add(integer(1))
 				}
@@ -147,18 +155,26 @@ type itemHealth struct {
 	SafetyStock decimal `json:"safety_stock_days"`
 	Cost        decimal `json:"unit_landed_cost"`
 	Value       decimal `json:"stock_value"`
+	// examined says that the restock data were read, whatever they hold.
+	examined bool
 }
 
+// inventoryTotals are of all items, or null.
 type inventoryTotals struct {
-	Items      int     `json:"items"`
-	InStock    int     `json:"items_in_stock"`
-	OutOfStock int     `json:"items_out_of_stock"`
+	Items      decimal `json:"items"`
+	InStock    decimal `json:"items_in_stock"`
+	OutOfStock decimal `json:"items_out_of_stock"`
 	Units      decimal `json:"units"`
 	Value      decimal `json:"stock_value_at_landed_cost"`
 	// Unpriced items are in stock but not in the value.
-	Unpriced   int `json:"items_in_stock_without_landed_cost"`
-	RunningOut int `json:"items_running_out"`
-	Slow       int `json:"slow_items"`
+	Unpriced   decimal `json:"items_in_stock_without_landed_cost"`
+	RunningOut decimal `json:"items_running_out"`
+	Slow       decimal `json:"slow_items"`
+	// Unjudged items are neither running out nor slow: NeonPanel has no sales
+	// estimate or lead time of them.
+	Unjudged decimal `json:"items_without_sales_estimate_or_lead_time"`
+	// AtLeast are the counts, as far as they go, of what is null above.
+	AtLeast map[string]int `json:"at_least,omitempty"`
 }
 
 type inventoryHealth struct {
@@ -181,20 +197,20 @@ func inventory(s *session, a arguments) (any, *toolcall.Failure) {
 	}
 	q := query{operation: "listInventoryItems", path: c.path()}.
 		with("search", strings.TrimSpace(a.text("search"))).with("country_code", strings.ToUpper(a.text("country_code")))
-	var items []item
+	var items listed[item]
 	var stock []held
+	var whole bool
 	var itemsFailed *toolcall.Failure
 	s.part("items", func() *toolcall.Failure {
-		var pages int
-		items, pages, itemsFailed = all[item](s, "items", q, pageSize, maxItemPages)
-		if pages > maxItemPages {
-			s.left("items", fmt.Sprintf("Only the first %d items were looked at. Narrow them with search or country_code.", len(items)))
+		items, itemsFailed = all[item](s, "items", q, pageSize, maxItemPages)
+		if items.pages > maxItemPages {
+			s.left("items", fmt.Sprintf("Only the first %d items were looked at. Narrow them with search or country_code.", len(items.rows)))
 		}
 		return itemsFailed
 	})
 	today := text(s.today(c).Format(time.DateOnly))
 	s.part("warehouses", func() (failure *toolcall.Failure) {
-		stock, failure = s.stock(c, today)
+		stock, whole, failure = s.stock(c, today)
 		return failure
 	})
 	failure = s.wait()
@@ -205,10 +221,8 @@ func inventory(s *session, a arguments) (any, *toolcall.Failure) {
 		return nil, failure
 	}
 
-	items = append([]item{}, items...) // none is not all
-	health := make([]itemHealth, len(items))
-	whole := stock != nil && !slices.ContainsFunc(stock, func(h held) bool { return !h.whole })
-	for i, it := range items {
+	health := make([]itemHealth, len(items.rows))
+	for i, it := range items.rows {
 		h := itemHealth{ID: parseDecimal(string(it.ID)), SKU: it.SKU, Name: it.Name, Country: it.Country}
 		if whole {
 			h.Units = integer(0)
@@ -224,23 +238,18 @@ func inventory(s *session, a arguments) (any, *toolcall.Failure) {
 	if failure := s.wait(); failure != nil {
 		return nil, failure
 	}
-	out := judge(health, a.integer("slow_after_days"), a.integer("limit"))
+	out := judge(health, items.whole, a.integer("slow_after_days"), a.integer("limit"))
 	out.Company, out.Currency, out.Date = c.named(), c.Currency, today
-	out.Warehouses, out.Incomplete = shown(stock, items), s.incomplete()
+	out.Warehouses, out.Incomplete = shown(stock, &items), s.incomplete()
 	return out, nil
 }
 
-// examine reads the restock data of the items, of those with most stock first,
-// since each costs a call.
+// examine reads the restock data of the items, each of which costs a call.
 func (s *session) examine(c company, health []itemHealth, on text) {
-	order := make([]*itemHealth, len(health))
-	for i := range health {
-		order[i] = &health[i]
-	}
-	slices.SortStableFunc(order, func(a, b *itemHealth) int { return descending(a.Units, b.Units) })
+	order := worstFirst(health)
 	if n := len(order) - maxExamined; n > 0 {
-		s.left(fmt.Sprintf("sales and landed cost of %d items", n),
-			fmt.Sprintf("One call examines the %d items with most stock. Narrow them with search or country_code.", maxExamined))
+		s.left(fmt.Sprintf("sales and landed cost of %d items", n), fmt.Sprintf(
+			"One call examines %d items: those out of stock first, then those with least and with most stock. Totals that need the others are null. Narrow them with search or country_code.", maxExamined))
 		order = order[:maxExamined]
 	}
 	for _, h := range order {
@@ -258,6 +267,7 @@ func (s *session) examine(c company, health []itemHealth, on text) {
 				return failure
 			}
 			r := answer.Restock
+			h.examined = true
 			h.Sales, h.Cost, h.LeadTime, h.SafetyStock = r.Sales, r.Cost, r.LeadTime, r.SafetyStock
 			if !h.Units.known() && answer.Balances.List != nil {
 				// The warehouses could not all be read, but this item's own stock could.
@@ -273,23 +283,60 @@ func (s *session) examine(c company, health []itemHealth, on text) {
 	}
 }
 
-// judge counts the items and finds those to act on.
-func judge(health []itemHealth, slowAfter, limit int) inventoryHealth {
-	out := inventoryHealth{SlowAfter: slowAfter, RunningOut: []itemHealth{}, Slow: []itemHealth{}}
-	t := &out.Totals
-	t.Items, t.Units, t.Value = len(health), integer(0), integer(0)
+// worstFirst orders items by how much there is to learn from their sales. Which
+// sell is not known before, only what is in stock: nothing of what may sell comes
+// first, then by turns the least, which may run out, and the most, which may be
+// slow. Items that are gone for good are no reason to look at nothing else.
+func worstFirst(health []itemHealth) []*itemHealth {
+	var gone, rest, order []*itemHealth
+	for i := range health {
+		if h := &health[i]; h.Units.known() && h.Units.sign() <= 0 {
+			gone = append(gone, h)
+		} else {
+			rest = append(rest, h)
+		}
+	}
+	slices.SortStableFunc(rest, func(a, b *itemHealth) int { return a.Units.compare(b.Units) })
+	first := min(len(gone), max(maxGone, maxExamined-len(rest)))
+	order, gone = append(order, gone[:first]...), gone[first:]
+	for len(rest) > 0 {
+		order, rest = append(order, rest[0]), rest[1:]
+		if last := len(rest) - 1; last >= 0 {
+			order, rest = append(order, rest[last]), rest[:last]
+		}
+	}
+	return append(order, gone...)
+}
+
+// judge counts the items and finds those to act on. All says that no item is
+// missing: what needs one that is, or what was not read of one, is unknown.
+func judge(health []itemHealth, all bool, slowAfter, limit int) inventoryHealth {
+	out := inventoryHealth{SlowAfter: slowAfter}
+	units, value := integer(0), integer(0)
+	var in, gone, unpriced, unjudged int
+	stocked, priced, running, moving, judged := all, all, all, all, all
 	for _, h := range health {
-		t.Units = t.Units.add(h.Units)
+		units = units.add(h.Units)
+		stocked = stocked && h.Units.known()
+		judged = judged && h.examined
+		running = running && h.examined && (h.Units.known() || h.Sales.sign() <= 0)
+		// What is not there is worth nothing and is not slow.
+		there := !h.Units.known() || h.Units.sign() > 0
+		priced = priced && (!there || h.examined && h.Units.known())
+		moving = moving && (!there || h.examined && h.Units.known())
 		switch {
 		case h.Units.sign() > 0:
-			t.InStock++
+			in++
 			if h.Value.known() && h.Cost.sign() > 0 {
-				t.Value = t.Value.add(h.Value)
-			} else {
-				t.Unpriced++
+				value = value.add(h.Value)
+			} else if h.examined {
+				unpriced++
 			}
 		case h.Units.known():
-			t.OutOfStock++
+			gone++
+		}
+		if h.examined && (!h.Sales.known() || h.Sales.sign() > 0 && !h.LeadTime.known()) {
+			unjudged++
 		}
 		if runsOut(h) {
 			out.RunningOut = append(out.RunningOut, h)
@@ -298,7 +345,38 @@ func judge(health []itemHealth, slowAfter, limit int) inventoryHealth {
 			out.Slow = append(out.Slow, h)
 		}
 	}
-	t.RunningOut, t.Slow = len(out.RunningOut), len(out.Slow)
+	t := &out.Totals
+	count := func(to *decimal, name string, n int, known bool) {
+		switch {
+		case known:
+			*to = integer(int64(n))
+		case n > 0:
+			if t.AtLeast == nil {
+				t.AtLeast = map[string]int{}
+			}
+			t.AtLeast[name] = n
+		}
+	}
+	count(&t.Items, "items", len(health), all)
+	count(&t.InStock, "items_in_stock", in, stocked)
+	count(&t.OutOfStock, "items_out_of_stock", gone, stocked)
+	count(&t.Unpriced, "items_in_stock_without_landed_cost", unpriced, priced)
+	count(&t.RunningOut, "items_running_out", len(out.RunningOut), running)
+	count(&t.Slow, "slow_items", len(out.Slow), moving)
+	count(&t.Unjudged, "items_without_sales_estimate_or_lead_time", unjudged, judged)
+	if all {
+		t.Units = units
+	}
+	if priced {
+		t.Value = value
+	}
+	// An empty list says that there is none.
+	if running && out.RunningOut == nil {
+		out.RunningOut = []itemHealth{}
+	}
+	if moving && out.Slow == nil {
+		out.Slow = []itemHealth{}
+	}
 	// What sells fastest of what is gone, or will be gone first, comes first.
 	slices.SortStableFunc(out.RunningOut, func(a, b itemHealth) int {
 		return cmp.Or(a.Cover.compare(b.Cover), descending(a.Sales, b.Sales))

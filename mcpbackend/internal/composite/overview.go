@@ -36,10 +36,13 @@ type openOrder struct {
 	URL      string `json:"url"`
 }
 
+// openOrders has null for what a missing page may change.
 type openOrders struct {
-	Count   int         `json:"count"`
+	Count   decimal     `json:"count"`
+	AtLeast int         `json:"count_at_least,omitempty"`
 	Amounts []money     `json:"amounts"`
 	Oldest  []openOrder `json:"oldest"`
+	Some    []openOrder `json:"oldest_of_those_read,omitempty"`
 }
 
 type movingShipment struct {
@@ -52,13 +55,16 @@ type movingShipment struct {
 }
 
 type movingShipments struct {
-	Count  int              `json:"count"`
-	Units  decimal          `json:"units"`
-	Oldest []movingShipment `json:"oldest"`
+	Count   decimal          `json:"count"`
+	AtLeast int              `json:"count_at_least,omitempty"`
+	Units   decimal          `json:"units"`
+	Oldest  []movingShipment `json:"oldest"`
+	Some    []movingShipment `json:"oldest_of_those_read,omitempty"`
 }
 
 type duePayments struct {
-	Count   int     `json:"count"`
+	Count   decimal `json:"count"`
+	AtLeast int     `json:"count_at_least,omitempty"`
 	Amounts []money `json:"amounts"`
 }
 
@@ -114,13 +120,16 @@ func overview(s *session, a arguments) (any, *toolcall.Failure) {
 		})
 	}
 	s.part("stock", func() *toolcall.Failure {
-		stock, failure := s.stock(c, out.Today)
+		stock, whole, failure := s.stock(c, out.Today)
 		if failure != nil {
 			return failure
 		}
-		o := &stockOverview{integer(0), shown(stock, nil)}
-		for _, h := range stock {
-			o.Units = o.Units.add(h.Units)
+		o := &stockOverview{Warehouses: shown(stock, nil)}
+		if whole {
+			o.Units = integer(0)
+			for _, h := range stock {
+				o.Units = o.Units.add(h.Units)
+			}
 		}
 		out.Stock = o
 		return nil
@@ -145,25 +154,32 @@ func overview(s *session, a arguments) (any, *toolcall.Failure) {
 }
 
 // newest reads a list of documents, newest first, and says how far.
-func newest[T any](s *session, c company, part, operation string) ([]T, *toolcall.Failure) {
-	rows, pages, failure := all[T](s, part, query{operation: operation, path: c.path()}, pageSize, maxDocumentPages)
-	if failure == nil && pages > maxDocumentPages {
-		s.left(part, fmt.Sprintf("Only the newest %d were looked at, %d pages of %d.", len(rows), maxDocumentPages, pages))
+func newest[T any](s *session, c company, part, operation string) (listed[T], *toolcall.Failure) {
+	found, failure := all[T](s, part, query{operation: operation, path: c.path()}, pageSize, maxDocumentPages)
+	if failure == nil && found.pages > maxDocumentPages {
+		s.left(part, fmt.Sprintf("Only the newest %d were looked at, %d pages of %d.", len(found.rows), maxDocumentPages, found.pages))
 	}
-	return rows, failure
+	return found, failure
+}
+
+// counted is a number of rows, or what it is at least when rows are missing.
+func counted(n int, whole bool) (count decimal, atLeast int) {
+	if whole {
+		return integer(int64(n)), 0
+	}
+	return decimal{}, n
 }
 
 func (s *session) openOrders(c company) (*openOrders, *toolcall.Failure) {
-	rows, failure := newest[record](s, c, "open orders", "inventoryOrders.list")
+	found, failure := newest[record](s, c, "open orders", "inventoryOrders.list")
 	if failure != nil {
 		return nil, failure
 	}
 	out := &openOrders{Amounts: []money{}, Oldest: []openOrder{}}
-	for _, r := range rows {
+	for _, r := range found.rows {
 		if r.Received != "" {
 			continue
 		}
-		out.Count++
 		currency := cmp.Or(r.Currency, c.Currency)
 		out.Amounts = pay(out.Amounts, currency, r.amount())
 		out.Oldest = append(out.Oldest, openOrder{
@@ -172,7 +188,11 @@ func (s *session) openOrders(c company) (*openOrders, *toolcall.Failure) {
 		})
 	}
 	slices.SortStableFunc(out.Oldest, func(a, b openOrder) int { return cmp.Compare(a.Placed, b.Placed) })
+	out.Count, out.AtLeast = counted(len(out.Oldest), found.whole)
 	out.Oldest = out.Oldest[:min(len(out.Oldest), maxShown)]
+	if !found.whole {
+		out.Amounts, out.Oldest, out.Some = nil, nil, out.Oldest
+	}
 	return out, nil
 }
 
@@ -186,12 +206,12 @@ func (s *session) moving(c company) (*movingShipments, *toolcall.Failure) {
 			Shipped decimal `json:"quantity_shipped"`
 		} `json:"items"`
 	}
-	rows, failure := newest[shipment](s, c, "shipments in transit", "shipments.list")
+	found, failure := newest[shipment](s, c, "shipments in transit", "shipments.list")
 	if failure != nil {
 		return nil, failure
 	}
 	out := &movingShipments{Units: integer(0), Oldest: []movingShipment{}}
-	for _, r := range rows {
+	for _, r := range found.rows {
 		if r.Arrived != "" || r.Sent == "" {
 			continue
 		}
@@ -199,7 +219,6 @@ func (s *session) moving(c company) (*movingShipments, *toolcall.Failure) {
 		for _, i := range r.Items {
 			units = units.add(i.Shipped)
 		}
-		out.Count++
 		out.Units = out.Units.add(units)
 		out.Oldest = append(out.Oldest, movingShipment{
 			parseDecimal(string(r.ID)), r.Ref, r.To.Name, r.Sent, units,
@@ -207,7 +226,11 @@ func (s *session) moving(c company) (*movingShipments, *toolcall.Failure) {
 		})
 	}
 	slices.SortStableFunc(out.Oldest, func(a, b movingShipment) int { return cmp.Compare(a.Sent, b.Sent) })
+	out.Count, out.AtLeast = counted(len(out.Oldest), found.whole)
 	out.Oldest = out.Oldest[:min(len(out.Oldest), maxShown)]
+	if !found.whole {
+		out.Units, out.Oldest, out.Some = decimal{}, nil, out.Oldest
+	}
 	return out, nil
 }
 
@@ -223,15 +246,16 @@ func (s *session) payments(c company, today time.Time) (*paymentOverview, *toolc
 	}
 	q := query{operation: "paymentRequests.list", path: c.path()}.
 		with("start_date", today.AddDate(-1, 0, 0).Format(time.DateOnly)).with("end_date", today.AddDate(0, 0, 30).Format(time.DateOnly))
-	rows, pages, failure := all[payment](s, "payments", q, pageSize, maxDocumentPages)
+	found, failure := all[payment](s, "payments", q, pageSize, maxDocumentPages)
 	if failure != nil {
 		return nil, failure
 	}
-	if pages > maxDocumentPages {
-		s.left("payments", fmt.Sprintf("Only %d payments of the last year were looked at, %d pages of %d.", len(rows), maxDocumentPages, pages))
+	if found.pages > maxDocumentPages {
+		s.left("payments", fmt.Sprintf("Only %d payments of the last year were looked at, %d pages of %d.", len(found.rows), maxDocumentPages, found.pages))
 	}
+	overdue, soon := 0, 0
 	out := &paymentOverview{duePayments{Amounts: []money{}}, duePayments{Amounts: []money{}}}
-	for _, p := range rows {
+	for _, p := range found.rows {
 		at := day(p.DueDate, c.zone())
 		open := p.Due
 		if p.Paid.known() {
@@ -247,12 +271,17 @@ func (s *session) payments(c company, today time.Time) (*paymentOverview, *toolc
 		case open.known() && open.sign() <= 0:
 			continue
 		}
-		to := &out.DueSoon
+		to, count := &out.DueSoon, &soon
 		if string(at) < today.Format(time.DateOnly) {
-			to = &out.Overdue
+			to, count = &out.Overdue, &overdue
 		}
-		to.Count++
+		*count++
 		to.Amounts = pay(to.Amounts, cmp.Or(p.Currency, c.Currency), open)
+	}
+	out.Overdue.Count, out.Overdue.AtLeast = counted(overdue, found.whole)
+	out.DueSoon.Count, out.DueSoon.AtLeast = counted(soon, found.whole)
+	if !found.whole {
+		out.Overdue.Amounts, out.DueSoon.Amounts = nil, nil
 	}
 	return out, nil
 }

@@ -10,7 +10,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -157,33 +156,54 @@ func (p page[T]) last() int {
 	return 1
 }
 
-// all reads a list, at most most pages of it, and says how many pages there are.
-// Pages after the first are read together; one that fails is noted as a gap of
-// part, and the others count.
-func all[T any](s *session, part string, q query, size, most int) (rows []T, pages int, failure *toolcall.Failure) {
+// listed are the rows of a list that could be read.
+type listed[T any] struct {
+	rows []T
+	// pages is how many there are.
+	pages int
+	// whole says that no page is missing: only then can rows be counted and added
+	// up.
+	whole bool
+}
+
+// all reads a list, at most most pages of it. Pages after the first are read
+// together; one that fails is noted as a gap of part, and the others count.
+func all[T any](s *session, part string, q query, size, most int) (listed[T], *toolcall.Failure) {
 	q = q.with("per_page", strconv.Itoa(s.allowed(q.operation, size)))
-	var first page[T]
-	if failure := s.get(q.with("page", "1"), &first); failure != nil {
-		return nil, 0, failure
+	read := func(n int) (p page[T], failure *toolcall.Failure) {
+		failure = s.get(q.with("page", strconv.Itoa(n)), &p)
+		if failure == nil && p.Data == nil {
+			// No list is not an empty one.
+			failure = &toolcall.Failure{Kind: toolcall.Unavailable, Message: "NeonPanel's answer holds no list."}
+		}
+		return p, failure
 	}
-	pages = first.last()
-	later := make([]page[T], max(0, min(pages, most)-1))
+	first, failure := read(1)
+	if failure != nil {
+		return listed[T]{}, failure
+	}
+	out := listed[T]{rows: first.Data, pages: first.last()}
+	later := make([]page[T], max(0, min(out.pages, most)-1))
 	var wait sync.WaitGroup
 	for i := range later {
 		wait.Add(1)
 		s.start(func() {
 			defer wait.Done()
-			if failure := s.get(q.with("page", strconv.Itoa(i+2)), &later[i]); failure != nil {
-				s.lost(fmt.Sprintf("%s, page %d of %d", part, i+2, pages), failure)
+			p, failure := read(i + 2)
+			if failure != nil {
+				s.lost(fmt.Sprintf("%s, page %d of %d", part, i+2, out.pages), failure)
+				return
 			}
+			later[i] = p
 		})
 	}
 	wait.Wait()
-	rows = first.Data
+	out.whole = out.pages <= most
 	for _, p := range later {
-		rows = append(rows, p.Data...)
+		out.whole = out.whole && p.Data != nil
+		out.rows = append(out.rows, p.Data...)
 	}
-	return rows, pages, nil
+	return out, nil
 }
 
 // allowed is a page size within the bounds of the operation, which a live
@@ -292,13 +312,6 @@ func (s *session) incomplete() []missing {
 	}
 	slices.SortFunc(out, func(a, b missing) int { return cmp.Compare(a.Parts[0], b.Parts[0]) })
 	return out
-}
-
-// missed says whether a page of a part is missing.
-func (s *session) missed(part string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.gaps, func(g gap) bool { return strings.HasPrefix(g.part, part+", page ") })
 }
 
 // left notes that a bound, not a fault, kept something out of the answer.
