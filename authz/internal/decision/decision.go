@@ -99,8 +99,10 @@ type Options struct {
 	ScopeMode          scopes.Mode
 	StreamMax          time.Duration
 	AnonymousDiscovery bool
-	Refused            *limit.Refused
-	Now                func() time.Time
+	// Refused are all requests refused, and limit the answers; Failed are those
+	// whose token was no good, and limit what else is spent on an address.
+	Refused, Failed *limit.Refused
+	Now             func() time.Time
 }
 
 // Decider decides. It is safe for concurrent use.
@@ -120,7 +122,7 @@ type inForce struct {
 
 // New returns a Decider; all of Options but Scopes and RequiredScopes is needed.
 func New(o Options) (*Decider, error) {
-	if o.PublicURL == "" || o.Verifier == nil || o.ScopesSupported == nil || o.Refused == nil || o.Now == nil || o.StreamMax <= 0 {
+	if o.PublicURL == "" || o.Verifier == nil || o.ScopesSupported == nil || o.Refused == nil || o.Failed == nil || o.Now == nil || o.StreamMax <= 0 {
 		return nil, errors.New("decision: an option is missing")
 	}
 	switch o.ScopeMode {
@@ -172,7 +174,7 @@ type asked struct {
 }
 
 func (a *asked) verify(ctx context.Context, raw string) Response {
-	if a.options.Refused.Spent(a.now, a.request.Client) {
+	if a.options.Failed.Spent(a.now, a.request.Client) {
 		ctx = token.Doubt(ctx)
 	}
 	who, err := a.options.Verifier.Verify(ctx, raw)
@@ -210,13 +212,16 @@ func (a *asked) unverified(err error) Response {
 	if !errors.As(err, &e) {
 		e = token.Refuse(token.Internal, err)
 	}
+	if e.Kind == token.Invalid || e.Suspect {
+		a.options.Failed.Take(a.now, a.request.Client)
+	}
 	switch e.Kind {
 	case token.Invalid:
 		return a.refuse(e.Reason, denial.Case{Code: denial.InvalidToken, Description: e.Description}, e.Cause)
 	case token.Malformed:
 		return a.refuse(e.Reason, denial.Case{Code: denial.InvalidRequest, Description: e.Description}, e.Cause)
 	}
-	// Not the client's fault, so it is not counted against its address.
+	// Not known to be the client's fault, so no answers are held back for it.
 	return a.answer(e.Reason, denial.Case{
 		Code: denial.TemporarilyUnavailable, Description: e.Description, RetryAfter: e.RetryAfter,
 	}, e.Cause)

@@ -46,6 +46,7 @@ var known = tokens{
 	"no-subject":  {who: token.Identity{Expires: now.Add(time.Minute)}},
 	"too-long":    {err: token.Refuse(token.Oversize, nil)},
 	"keyless":     {err: token.Refuse(token.KeysStale, errors.New("dial tcp: refused"))},
+	"suspect":     {err: &token.Error{Kind: token.Unavailable, Reason: token.IntrospectionFailed, Suspect: true}},
 	"bare-error":  {err: errors.New("unexpected")},
 }
 
@@ -58,6 +59,7 @@ func options() decision.Options {
 		ScopeMode:       scopes.Enforce,
 		StreamMax:       time.Hour,
 		Refused:         unlimited,
+		Failed:          unlimited,
 		Now:             func() time.Time { return now },
 	}
 }
@@ -382,7 +384,7 @@ func TestTokensOfAnAddressThatKeepsBeingRefusedAreDoubted(t *testing.T) {
 	v := new(doubting)
 	clock := now
 	d := decider(t, func(o *decision.Options) {
-		o.Refused, _ = limit.New(60, 2)
+		o.Failed, _ = limit.New(60, 2)
 		o.Verifier = v
 		o.Now = func() time.Time { return clock }
 	})
@@ -403,6 +405,21 @@ func TestTokensOfAnAddressThatKeepsBeingRefusedAreDoubted(t *testing.T) {
 	clock = clock.Add(time.Minute)
 	if ask("192.0.2.1", "Bearer good"); v.doubted {
 		t.Error("doubted after a minute's rest")
+	}
+	// Nor what says nothing about a token, and a failure that is nobody's.
+	for _, authorization := range []string{"", "Basic x", "Bearer keyless"} {
+		for range 3 {
+			ask("192.0.2.3", authorization)
+		}
+		if ask("192.0.2.3", "Bearer good"); v.doubted {
+			t.Errorf("doubted after %q", authorization)
+		}
+	}
+	for range 2 {
+		ask("192.0.2.3", "Bearer suspect")
+	}
+	if ask("192.0.2.3", "Bearer good"); !v.doubted {
+		t.Error("not doubted although only its own tokens get no verdict")
 	}
 }
 

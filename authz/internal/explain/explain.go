@@ -147,7 +147,7 @@ func (o Options) judge(ctx context.Context, c config.Config, raw string) (Report
 	if err != nil {
 		return Report{}, evidence{}, err
 	}
-	decider, err := decision.New(serve.DeciderOptions(c, answered{who, refusal}, verify.Metadata().ScopesSupported, unlimited))
+	decider, err := decision.New(serve.DeciderOptions(c, answered{who, refusal}, verify.Metadata().ScopesSupported, unlimited, unlimited))
 	if err != nil {
 		return Report{}, evidence{}, err
 	}

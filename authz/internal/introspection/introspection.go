@@ -4,6 +4,7 @@ package introspection
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -12,8 +13,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/sony/gobreaker/v2"
 
 	"github.com/neonpanel/mcp-gateway/authz/internal/clientauth"
 	"github.com/neonpanel/mcp-gateway/authz/internal/jwt"
@@ -60,32 +59,21 @@ type Shared interface {
 // maxAnswer caps an introspection response.
 const maxAnswer = 64 << 10
 
-// After maxFailures calls in a row that found the server down, none is made for
-// a pause; then one is, and its outcome decides.
-const (
-	maxFailures = 5
-	pause       = 5 * time.Second
-)
-
 // Client introspects tokens.
 type Client struct {
 	config    Config
 	admission *admission
-	breaker   *gobreaker.CircuitBreaker[strictjson.Object]
+	health    health
 }
 
 // New makes a Client.
 func New(config Config) *Client {
-	return &Client{
+	c := &Client{
 		config:    config,
 		admission: newAdmission(config.UnknownPerSecond, config.InFlight, config.Known, config.Wait),
-		breaker: gobreaker.NewCircuitBreaker[strictjson.Object](gobreaker.Settings{
-			MaxRequests:  1,
-			Timeout:      pause,
-			ReadyToTrip:  func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= maxFailures },
-			IsSuccessful: func(err error) bool { return !down(err) },
-		}),
 	}
+	c.health.question = c.question
+	return c
 }
 
 // Introspect asks about one token. Its errors are *token.Error: an outage is
@@ -201,33 +189,25 @@ func (c *Client) inspect(ctx context.Context, raw string, enter func() error) (o
 
 // call asks the issuer, and tells the other replicas.
 func (c *Client) call(ctx context.Context, raw string, enter func() error) (strictjson.Object, error) {
-	if c.breaker.State() == gobreaker.StateOpen {
-		return nil, token.Refuse(token.IntrospectionFailed, gobreaker.ErrOpenState)
-	}
 	address, err := c.config.Find()
 	if err != nil {
+		return nil, token.Refuse(token.IntrospectionFailed, err)
+	}
+	if err := c.health.ready(ctx); err != nil {
 		return nil, token.Refuse(token.IntrospectionFailed, err)
 	}
 	if err := enter(); err != nil {
 		return nil, token.Refuse(token.IntrospectionBusy, err)
 	}
 	defer c.admission.leave()
-	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
-	defer cancel()
-	var body []byte
-	object, err := c.breaker.Execute(func() (object strictjson.Object, err error) {
-		object, body, err = c.ask(ctx, address, raw)
-		if upstream.Broken(err) && ctx.Err() == nil {
-			// The call changes nothing, so it is safe to repeat; once, and only when
-			// the connection failed: an answer, or none in time, is not improved by
-			// asking again.
-			object, body, err = c.ask(ctx, address, raw)
-		}
-		return object, err
-	})
+	began := time.Now()
+	object, body, err := c.askTwice(ctx, address, raw, upstream.Broken)
 	if err != nil {
-		return nil, token.Refuse(token.IntrospectionFailed, err)
+		refusal := token.Refuse(token.IntrospectionFailed, err)
+		refusal.Suspect = c.health.failed(ctx, began)
+		return nil, refusal
 	}
+	c.health.served()
 	if c.config.Shared != nil {
 		c.config.Shared.Tell(raw, body, object.Get("active").IsTrue())
 	}
@@ -236,6 +216,30 @@ func (c *Client) call(ctx context.Context, raw string, enter func() error) (stri
 		return nil, token.Refuse(token.Inactive, nil)
 	}
 	return object, nil
+}
+
+// question asks about a token that the gateway makes up itself, of letters and
+// digits that nobody takes offence at. Twice, since its outcome concerns everybody.
+func (c *Client) question(ctx context.Context) error {
+	address, err := c.config.Find()
+	if err != nil {
+		return err
+	}
+	_, _, err = c.askTwice(ctx, address, rand.Text(), down)
+	return err
+}
+
+// askTwice repeats a call once, within its time, if its failure is one of those
+// given. A call changes nothing, so that is safe; but an answer about a token, or
+// none in time, is not improved by asking again, unlike a broken connection.
+func (c *Client) askTwice(ctx context.Context, address, raw string, again func(error) bool) (object strictjson.Object, body []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	defer cancel()
+	object, body, err = c.ask(ctx, address, raw)
+	if err != nil && again(err) && ctx.Err() == nil {
+		object, body, err = c.ask(ctx, address, raw)
+	}
+	return object, body, err
 }
 
 // ask makes one call.
@@ -261,9 +265,7 @@ func (c *Client) ask(ctx context.Context, address, raw string) (object strictjso
 
 // down reports that the server cannot be reached, does not answer in time, or
 // says that it cannot serve or will not serve the gateway. All other failures are
-// answers, given in time, to one token, be they of a firewall in front of it or
-// of a fault inside: they tell nothing about the next token, so that bad tokens
-// cannot shut the way for good ones.
+// answers, given in time.
 func down(err error) bool {
 	var answer *upstream.StatusError
 	if errors.As(err, &answer) {

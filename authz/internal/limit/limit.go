@@ -27,6 +27,20 @@ func New(perMinute, burst int) (*Refused, error) {
 	return bounded(perMinute, burst, maxAddresses)
 }
 
+// leastFailed is the least that an address may have fail at once.
+const leastFailed = 8
+
+// NewFailed is the limit from which on an address is in doubt: that of refusals, but
+// no more than a third of the calls about unknown tokens, so that what one address has
+// fail leaves most of them to others however few they are.
+func NewFailed(refusedPerMinute, refusedBurst, unknownPerSecond int) (*Refused, error) {
+	perMinute := 60 * unknownPerSecond / 3
+	if refusedPerMinute > 0 {
+		perMinute = min(perMinute, refusedPerMinute)
+	}
+	return New(perMinute, min(refusedBurst, max(leastFailed, unknownPerSecond)))
+}
+
 func bounded(perMinute, burst, addresses int) (*Refused, error) {
 	r := &Refused{perSecond: rate.Limit(float64(perMinute) / 60), burst: burst}
 	if perMinute == 0 {

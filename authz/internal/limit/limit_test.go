@@ -98,6 +98,36 @@ func TestSpentIsWhetherLittleIsLeft(t *testing.T) {
 	}
 }
 
+// However low the rate is, most of it is not one address's.
+func TestFailedIsAThirdOfALowRate(t *testing.T) {
+	t.Parallel()
+	for perSecond, want := range map[int]struct{ perMinute, burst int }{
+		1: {20, 8}, 10: {200, 10}, 30: {600, 30}, 300: {600, 200}, 10000: {600, 200},
+	} {
+		failed, err := NewFailed(600, 200, perSecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, from := start, netip.MustParseAddr("192.0.2.1")
+		taken := func() (n int) {
+			for n = 0; n <= want.burst; n++ {
+				if _, ok := failed.Take(now, from); !ok {
+					break
+				}
+			}
+			return n
+		}
+		if n := taken(); n != want.burst {
+			t.Errorf("%d: %d at once, want %d", perSecond, n, want.burst)
+		}
+		// What comes back in the time for two.
+		now = now.Add(2*time.Minute/time.Duration(want.perMinute) + time.Millisecond)
+		if n := taken(); n != 2 {
+			t.Errorf("%d: %d more, want 2", perSecond, n)
+		}
+	}
+}
+
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	const most = 1000

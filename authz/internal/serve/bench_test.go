@@ -68,7 +68,7 @@ func BenchmarkAnswer(b *testing.B) {
 	}
 	decider, err := decision.New(decision.Options{
 		PublicURL: public, Verifier: verify, ScopesSupported: verify.Metadata().ScopesSupported, ScopeMode: scopes.Enforce,
-		StreamMax: time.Hour, Refused: refused, Now: time.Now,
+		StreamMax: time.Hour, Refused: refused, Failed: refused, Now: time.Now,
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -69,8 +69,12 @@ func Run(ctx context.Context, c config.Config, build metrics.Build, stderr io.Wr
 	if err != nil {
 		return err
 	}
+	failed, err := limit.NewFailed(c.RefusedPerMinute, c.RefusedBurst, c.Introspection.UnknownPerSecond)
+	if err != nil {
+		return err
+	}
 	var decider check.Decider
-	if decider, err = decision.New(DeciderOptions(c, verify, verify.Metadata().ScopesSupported, refused)); err != nil {
+	if decider, err = decision.New(DeciderOptions(c, verify, verify.Metadata().ScopesSupported, refused, failed)); err != nil {
 		return err
 	}
 	if tracer != nil {
@@ -161,7 +165,7 @@ func reportScopes(log *slog.Logger, c config.Config, supported []string) {
 }
 
 // DeciderOptions are what the settings mean to the decider.
-func DeciderOptions(c config.Config, verify token.Verifier, supported func() []string, refused *limit.Refused) decision.Options {
+func DeciderOptions(c config.Config, verify token.Verifier, supported func() []string, refused, failed *limit.Refused) decision.Options {
 	return decision.Options{
 		PublicURL:          c.PublicURL,
 		Verifier:           verify,
@@ -172,6 +176,7 @@ func DeciderOptions(c config.Config, verify token.Verifier, supported func() []s
 		StreamMax:          c.StreamMax,
 		AnonymousDiscovery: c.AnonymousDiscovery,
 		Refused:            refused,
+		Failed:             failed,
 		Now:                time.Now,
 	}
 }

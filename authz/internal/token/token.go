@@ -54,6 +54,8 @@ type Error struct {
 	Description string
 	// RetryAfter is set for Unavailable.
 	RetryAfter time.Duration
+	// Suspect: Unavailable, but others got a verdict at the same time.
+	Suspect bool
 	// Cause is for the log of the operator only.
 	Cause error
 }

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -98,7 +99,12 @@ func New(transport http.RoundTripper) *Client {
 func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
 
 // StatusError is an answer other than 200.
-type StatusError struct{ Status int }
+type StatusError struct {
+	Status int
+	// RetryAfter is zero unless the answer named a number of seconds (RFC 9110
+	// §10.2.3).
+	RetryAfter time.Duration
+}
 
 func (e *StatusError) Error() string { return fmt.Sprintf("answered with status %d", e.Status) }
 
@@ -162,7 +168,9 @@ func (c *Client) do(request *http.Request, limit int64) ([]byte, error) {
 	if response.StatusCode != http.StatusOK {
 		// A short rest is read so that the connection can be used again.
 		_, _ = io.CopyN(io.Discard, response.Body, 4<<10)
-		return nil, &StatusError{Status: response.StatusCode}
+		// Cut off at 29 bits, which overflow no duration; 0 if it is no number.
+		seconds, _ := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 29)
+		return nil, &StatusError{Status: response.StatusCode, RetryAfter: time.Duration(seconds) * time.Second}
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
 	if err != nil {

@@ -640,8 +640,8 @@ func TestIntrospectionWithAPrivateKey(t *testing.T) {
 	})
 }
 
-// After five failures in a row nothing is asked for five seconds; then one call
-// tells.
+// After five failures in a row the gateway asks a question of its own. If that fails
+// too nothing is asked for five seconds; then it is asked again.
 func TestIntrospectionBreaker(t *testing.T) {
 	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
 		good := issuertest.JSON(active(server.Issuer, nil))
@@ -649,6 +649,7 @@ func TestIntrospectionBreaker(t *testing.T) {
 		if _, err := v.Verify(t.Context(), "known"); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(time.Second)
 		server.Serve(issuertest.PathIntrospect, issuertest.Slow(time.Hour, good))
 		ask := func(want string) (took time.Duration) {
 			t.Helper()
@@ -663,6 +664,8 @@ func TestIntrospectionBreaker(t *testing.T) {
 		for range 5 {
 			ask(token.IntrospectionFailed)
 		}
+		// The gateway's own question has no answer either.
+		time.Sleep(1600 * time.Millisecond)
 		before := server.Calls(issuertest.PathIntrospect)
 		for range 100 {
 			time.Sleep(time.Millisecond)
@@ -702,8 +705,10 @@ func TestStatusesThatOpenTheBreaker(t *testing.T) {
 				if _, err := v.Verify(t.Context(), fmt.Sprintf("%d-%d", status, i)); reason(t, err) != token.IntrospectionFailed {
 					t.Fatal(err)
 				}
+				synctest.Wait()
 			}
-			if n := server.Calls(issuertest.PathIntrospect) - before; n != 5 {
+			// Five, and the gateway's own question, twice.
+			if n := server.Calls(issuertest.PathIntrospect) - before; n != 5+2 {
 				t.Errorf("%d: %d calls", status, n)
 			}
 			server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
@@ -711,8 +716,121 @@ func TestStatusesThatOpenTheBreaker(t *testing.T) {
 			if _, err := v.Verify(t.Context(), fmt.Sprint("after-", status)); err != nil {
 				t.Errorf("after %d: %v", status, err)
 			}
+			time.Sleep(2 * time.Second)
 		}
 	})
+}
+
+// A server that says how long it wants to be left alone is left alone, but not for
+// ever.
+func TestRetryAfterIsThePause(t *testing.T) {
+	inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+		for i, c := range []struct {
+			retryAfter string
+			pause      time.Duration
+		}{{"30", 30 * time.Second}, {"1", 5 * time.Second}, {"99999999999999999999", time.Minute}, {"-30", 5 * time.Second}, {"soon", 5 * time.Second}} {
+			server.Serve(issuertest.PathIntrospect, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Retry-After", c.retryAfter)
+				w.WriteHeader(http.StatusTooManyRequests)
+			})
+			for j := range 5 {
+				_, _ = v.Verify(t.Context(), fmt.Sprintf("bad-%d-%d", i, j))
+			}
+			synctest.Wait()
+			server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
+			time.Sleep(c.pause - time.Millisecond)
+			if _, err := v.Verify(t.Context(), fmt.Sprint("early-", i)); reason(t, err) != token.IntrospectionFailed {
+				t.Errorf("%s: before the pause is over: %v", c.retryAfter, err)
+			}
+			time.Sleep(2 * time.Millisecond)
+			if _, err := v.Verify(t.Context(), fmt.Sprint("late-", i)); err != nil {
+				t.Errorf("%s: when the pause is over: %v", c.retryAfter, err)
+			}
+			time.Sleep(2 * time.Second)
+		}
+	})
+}
+
+// Tokens that a firewall drops, or that make the server fail, shut the way for
+// nobody, whoever else is about; and they speak against where they come from.
+func TestDroppedTokensDoNotTripTheBreaker(t *testing.T) {
+	for name, bad := range map[string]http.HandlerFunc{
+		"connection dropped": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"no answer":          issuertest.Slow(time.Hour, issuertest.Status(200)),
+		"status 502":         issuertest.Status(502),
+		"status 429":         issuertest.Status(429),
+		"status 403":         issuertest.Status(403),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+				judgesByPrefix(server)
+				prompt := server.Handler(issuertest.PathIntrospect)
+				server.Serve(issuertest.PathIntrospect, func(w http.ResponseWriter, r *http.Request) {
+					if strings.HasPrefix(r.PostFormValue("token"), "<script>") {
+						bad(w, r)
+						return
+					}
+					prompt(w, r)
+				})
+				for _, others := range []bool{true, false} {
+					suspect := 0
+					for i := range 100 {
+						if others && i%5 == 0 {
+							if _, err := v.Verify(t.Context(), fmt.Sprint("good-", i)); err != nil {
+								t.Fatal("after", i, "bad ones:", err)
+							}
+						}
+						_, err := v.Verify(t.Context(), fmt.Sprintf("<script>-%v-%d", others, i))
+						if reason(t, err) != token.IntrospectionFailed {
+							t.Fatal(err)
+						}
+						if err.(*token.Error).Suspect {
+							suspect++
+						}
+						synctest.Wait()
+						time.Sleep(20 * time.Millisecond)
+					}
+					// One at a time, those without an answer do not begin within the
+					// moment after a verdict.
+					if least := 85; name != "no answer" && suspect < least {
+						t.Errorf("others %v: %d of 100 speak against where they come from, want %d", others, suspect, least)
+					} else if suspect < 10 {
+						t.Errorf("others %v: %d of 100 speak against where they come from", others, suspect)
+					}
+				}
+				if _, err := v.Verify(t.Context(), "good-late"); err != nil {
+					t.Error("at the end:", err)
+				}
+			})
+		})
+	}
+}
+
+// Where nobody gets a verdict, no failure speaks against where it comes from.
+func TestAnOutagePutsNobodyInDoubt(t *testing.T) {
+	for name, outage := range map[string]http.HandlerFunc{
+		"connection dropped": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"status 503":         issuertest.Status(503),
+		"status 500":         issuertest.Status(500),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, withIntrospection, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+				server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, nil)))
+				if _, err := v.Verify(t.Context(), "good"); err != nil {
+					t.Fatal(err)
+				}
+				server.Serve(issuertest.PathIntrospect, outage)
+				time.Sleep(time.Second)
+				for i := range 200 {
+					if _, err := v.Verify(t.Context(), fmt.Sprint("other-", i)); reason(t, err) != token.IntrospectionFailed || err.(*token.Error).Suspect {
+						t.Fatalf("%d: %+v", i, err)
+					}
+					synctest.Wait()
+					time.Sleep(100 * time.Millisecond)
+				}
+			})
+		})
+	}
 }
 
 // An inactive token is an answer, not a failure.
