@@ -69,6 +69,7 @@ func some() []Company {
 		{"49", "0000000000000000000000000000000000000049", "46", "number"},
 		{"50", "short", "Äpfel & Birnen", "AB"},
 		{"51", "a/b", "Broken", "BR"},
+		{"52", "0000000000000000000000000000000000000052", `Møller A/S; 50% #1 \ Co`, "S?S"},
 	}
 }
 
@@ -309,23 +310,33 @@ func TestToolsTakeNames(t *testing.T) {
 		asked, fails    string // the last call, or the failure
 		companies       string
 	}{
-		"in the path":        {"list_warehouses", `{"companyUuid":"Acme GmbH"}`, nil, "map[companyUuid:" + acme + "]", "", acme},
-		"by number":          {"list_warehouses", `{"company_id":47}`, nil, "map[companyUuid:0000000000000000000000000000000000000047]", "", "0000000000000000000000000000000000000047"},
-		"by the older name":  {"list_warehouses", `{"company":"acme"}`, nil, "map[companyUuid:" + acme + "]", "", acme},
-		"a part, for a read": {"list_warehouses", `{"companyUuid":"äpfel"}`, nil, "map[companyUuid:short]", "", "short"},
-		"a part, of a write": {"create_product", `{"companyUuid":"acme gm","sku":"A","name":"A"}`, nil, "", "companyUuid is no company's whole name, which a change needs. Give the uuid, name or id of the one that is meant: Acme GmbH (id 46, uuid " + acme + ")", ""},
-		"in a list":          {"revenue_and_cogs_summary", `{"start_date":"2026-01-01","company_uuids":["T1","` + acme + `"]}`, nil, "{company_uuids[] 0000000000000000000000000000000000000047} {company_uuids[] " + acme + "}", "", "0000000000000000000000000000000000000047 " + acme},
-		"of a write":         {"create_product", `{"companyUuid":"ACME","sku":"A","name":"A"}`, nil, "POST /api/v1/companies/{companyUuid}/products map[companyUuid:" + acme + "]", "", acme},
-		"ambiguous":          {"list_warehouses", `{"companyUuid":"twin"}`, nil, "", "companyUuid fits several companies", ""},
-		"nobody's":           {"list_warehouses", `{"companyUuid":"Nobody"}`, nil, "", "Acme GmbH (id 46, uuid " + acme + ")", ""},
-		"two faults":         {"revenue_and_cogs_summary", `{"start_date":"2026-01-01","company_uuids":["twin","Nobody"]}`, nil, "", "2 arguments are wrong", ""},
-		"a broken uuid":      {"list_warehouses", `{"companyUuid":"BR"}`, nil, "", "must be the uuid", ""},
-		"not allowed":        {"list_warehouses", `{"companyUuid":"ACME"}`, forbidden, "", "companyUuid must be a uuid", ""},
-		"not found, refused": {"list_warehouses", `{"companyUuid":"ACME"}`, &neonpanel.Error{Class: neonpanel.Unauthenticated, Status: 401}, "", "Connect to NeonPanel again", ""},
-		"an outage":          {"create_product", `{"companyUuid":"ACME","sku":"A","name":"A"}`, &neonpanel.Error{Class: neonpanel.Timeout}, "", "was not called", ""},
-		"a foreign uuid":     {"list_warehouses", `{"companyUuid":"1111111111111111111111111111111111111111"}`, forbidden, "map[companyUuid:1111111111111111111111111111111111111111]", "", "1111111111111111111111111111111111111111"},
-		"no scope":           {"list_warehouses", `{"companyUuid":"Nobody"}`, nil, "", "companyUuid must be a uuid", ""},
-		"faults come first":  {"create_product", `{"companyUuid":"ACME"}`, errors.New("asked"), "", "sku is required", ""},
+		"in the path":                     {"list_warehouses", `{"companyUuid":"Acme GmbH"}`, nil, "map[companyUuid:" + acme + "]", "", acme},
+		"by number":                       {"list_warehouses", `{"company_id":47}`, nil, "map[companyUuid:0000000000000000000000000000000000000047]", "", "0000000000000000000000000000000000000047"},
+		"by number, with a fraction":      {"list_warehouses", `{"companyUuid":47.0}`, nil, "map[companyUuid:0000000000000000000000000000000000000047]", "", "0000000000000000000000000000000000000047"},
+		"with signs of paths":             {"list_warehouses", `{"companyUuid":"møller A/S; 50% #1 \\ Co"}`, nil, "map[companyUuid:0000000000000000000000000000000000000052]", "", "0000000000000000000000000000000000000052"},
+		"with a sign, of a write":         {"create_product", `{"companyUuid":"S?S","sku":"A","name":"A"}`, nil, "map[companyUuid:0000000000000000000000000000000000000052]", "", "0000000000000000000000000000000000000052"},
+		"a path":                          {"list_warehouses", `{"companyUuid":"../../admin"}`, nil, "", "names no company", ""},
+		"twice the same":                  {"list_warehouses", `{"companyUuid":"` + acme + `","company":"acme gmbh"}`, nil, "map[companyUuid:" + acme + "]", "", acme},
+		"twice the same, of a write":      {"create_product", `{"params":{"companyUuid":"` + acme + `","sku":"A","name":"A"},"company":"ACME"}`, nil, "POST /api/v1/companies/{companyUuid}/products map[companyUuid:" + acme + "]", "", acme},
+		"twice, two companies":            {"list_warehouses", `{"companyUuid":"` + acme + `","company_id":47}`, nil, "", `companyUuid is given twice with different values, as "companyUuid" and as "company_id"; give it once`, ""},
+		"twice, two companies of a write": {"create_product", `{"params":{"companyUuid":"` + acme + `","sku":"A","name":"A"},"company":"S?S"}`, nil, "", `as "company" and as "companyUuid" in params; give it once`, ""},
+		"twice, one nobody's":             {"create_product", `{"companyUuid":"` + acme + `","sku":"A","name":"A","company":"Other"}`, nil, "", `names no company of the user`, ""},
+		"twice in a list":                 {"revenue_and_cogs_summary", `{"start_date":"2026-01-01","company_uuids":["T1"],"companyUuids":["T2"]}`, nil, "", `company_uuids is given twice`, ""},
+		"by the older name":               {"list_warehouses", `{"company":"acme"}`, nil, "map[companyUuid:" + acme + "]", "", acme},
+		"a part, for a read":              {"list_warehouses", `{"companyUuid":"äpfel"}`, nil, "map[companyUuid:short]", "", "short"},
+		"a part, of a write":              {"create_product", `{"companyUuid":"acme gm","sku":"A","name":"A"}`, nil, "", "companyUuid is no company's whole name, which a change needs. Give the uuid, name or id of the one that is meant: Acme GmbH (id 46, uuid " + acme + ")", ""},
+		"in a list":                       {"revenue_and_cogs_summary", `{"start_date":"2026-01-01","company_uuids":["T1","` + acme + `"]}`, nil, "{company_uuids[] 0000000000000000000000000000000000000047} {company_uuids[] " + acme + "}", "", "0000000000000000000000000000000000000047 " + acme},
+		"of a write":                      {"create_product", `{"companyUuid":"ACME","sku":"A","name":"A"}`, nil, "POST /api/v1/companies/{companyUuid}/products map[companyUuid:" + acme + "]", "", acme},
+		"ambiguous":                       {"list_warehouses", `{"companyUuid":"twin"}`, nil, "", "companyUuid fits several companies", ""},
+		"nobody's":                        {"list_warehouses", `{"companyUuid":"Nobody"}`, nil, "", "Acme GmbH (id 46, uuid " + acme + ")", ""},
+		"two faults":                      {"revenue_and_cogs_summary", `{"start_date":"2026-01-01","company_uuids":["twin","Nobody"]}`, nil, "", "2 arguments are wrong", ""},
+		"a broken uuid":                   {"list_warehouses", `{"companyUuid":"BR"}`, nil, "", "must be the uuid", ""},
+		"not allowed":                     {"list_warehouses", `{"companyUuid":"ACME"}`, forbidden, "", "companyUuid must be a uuid", ""},
+		"not found, refused":              {"list_warehouses", `{"companyUuid":"ACME"}`, &neonpanel.Error{Class: neonpanel.Unauthenticated, Status: 401}, "", "Connect to NeonPanel again", ""},
+		"an outage":                       {"create_product", `{"companyUuid":"ACME","sku":"A","name":"A"}`, &neonpanel.Error{Class: neonpanel.Timeout}, "", "was not called", ""},
+		"a foreign uuid":                  {"list_warehouses", `{"companyUuid":"1111111111111111111111111111111111111111"}`, forbidden, "map[companyUuid:1111111111111111111111111111111111111111]", "", "1111111111111111111111111111111111111111"},
+		"no scope":                        {"list_warehouses", `{"companyUuid":"Nobody"}`, nil, "", "companyUuid must be a uuid", ""},
+		"faults come first":               {"create_product", `{"companyUuid":"ACME"}`, errors.New("asked"), "", "sku is required", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,7 @@
 package composite
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -85,6 +86,26 @@ func (s *session) company(given string) (company, *toolcall.Failure) {
 		return company{}, choose(s.tool.Name, "no company of this user has that name or id", list)
 	}
 	return company{}, choose(s.tool.Name, "company fits several companies", found)
+}
+
+// agree refuses a company that was given twice, unless both mean the same one.
+func (s *session) agree(a arguments, others []toolcall.Other) *toolcall.Failure {
+	if len(others) == 0 {
+		return nil
+	}
+	list, failure := s.companies()
+	if failure != nil {
+		return failure
+	}
+	for _, o := range others {
+		var also text
+		_ = json.Unmarshal(orNull(o.Value), &also)
+		one, two := match(list, a.text(o.Argument)), match(list, string(also))
+		if len(one) != 1 || len(two) != 1 || one[0].UUID != two[0].UUID {
+			return o.Failure(s.tool)
+		}
+	}
+	return nil
 }
 
 // chosen gives the companies that are meant: one, or without a name all.

@@ -64,6 +64,7 @@ func definitions() []definition {
 		p := parameter("company", "Name, short name, id or uuid; "+description, bounded(1, 128))
 		// As the operations name it.
 		p.Aliases = []string{"companyUuid", "company_id", "company_name"}
+		p.Names = catalogue.Companies
 		return p
 	}
 	oneCompany := company("needed when the user has several companies")
@@ -76,6 +77,7 @@ func definitions() []definition {
 		earlier[i].Unlisted = true
 	}
 	earlier[1].Aliases = []string{"company", "company_id"}
+	earlier[1].Names = catalogue.Companies
 	aliased := func(p catalogue.Parameter, names ...string) catalogue.Parameter {
 		p.Aliases = names
 		return p
@@ -260,7 +262,7 @@ func (r *runner) Run(ctx context.Context, t catalogue.Tool, given json.RawMessag
 	if t.Parts == nil || !ok {
 		return r.next.Run(ctx, t, given, c)
 	}
-	a, failure := toolcall.ReadArguments(&t, given)
+	a, others, failure := toolcall.ReadNames(&t, given)
 	if failure != nil {
 		return failed(failure)
 	}
@@ -273,7 +275,10 @@ func (r *runner) Run(ctx context.Context, t catalogue.Tool, given json.RawMessag
 	// No call may outlive its answer, not even when this goroutine panics.
 	defer s.work.Wait()
 	defer cancel()
-	answer, failure := run(s, arguments(a))
+	var answer any
+	if failure = s.agree(arguments(a), others); failure == nil {
+		answer, failure = run(s, arguments(a))
+	}
 	if failure != nil {
 		out := failed(failure)
 		out.Companies = s.about

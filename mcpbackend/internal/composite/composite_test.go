@@ -414,6 +414,34 @@ func TestResultNamesItsCompanies(t *testing.T) {
 	}
 }
 
+func TestACompanyThatIsGivenTwiceIsOne(t *testing.T) {
+	t.Parallel()
+	for call, agree := range map[[2]string]bool{
+		{"company_overview", `{"companyUuid":"aaaa","company":"Acme"}`}:               true,
+		{"company_overview", `{"company_id":1,"company":"Acme"}`}:                     true,
+		{"company_overview", `{"params":{"company":"aaaa"},"company_name":"nobody"}`}: false,
+		{"inventory_health", `{"companyUuid":"bbbb","company":"Acme"}`}:               false,
+		{"profit_summary", `{"companyUuid":"bbbb","company":"Acme"}`}:                 false,
+		{"search", `{"query":"x","companyUuid":"bbbb","company":"Acme"}`}:             false,
+		{"search", `{"query":"x","companyUuid":"aaaa","company":"Acme"}`}:             true,
+		{"inventory_health", `{"company":"aaaa","limit":7,"LIMIT":"8"}`}:              false,
+	} {
+		a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch)})}
+		r := run(t.Context(), t, a, call[0], call[1])
+		refused := r.Failure != nil && r.Failure.Kind == toolcall.InvalidArguments && strings.Contains(r.Text, "is given twice with different values, as ")
+		if refused == agree {
+			t.Errorf("%s %s: %.300s", call[0], call[1], r.Text)
+		}
+		if refused {
+			for _, request := range a.requests {
+				if request.Operation != "listCompanies" {
+					t.Errorf("%s %s: asked for %s", call[0], call[1], request.Operation)
+				}
+			}
+		}
+	}
+}
+
 func TestArgumentsMayBeWrapped(t *testing.T) {
 	t.Parallel()
 	a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch)})}

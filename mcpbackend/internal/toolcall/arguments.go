@@ -18,55 +18,124 @@ const maxWrapping = 5
 // nil for those that were not given.
 type values []json.RawMessage
 
-// readArguments turns what a client sent into one checked value for each of the
-// tool's parameters, or names every fault at once.
-func readArguments(t *catalogue.Tool, arguments json.RawMessage) (values, []string) {
-	parameters := t.Operation.Parameters
-	members, fault := unwrap(arguments, func(name string) bool { return find(parameters, name) >= 0 })
-	if fault != "" {
-		return nil, []string{fault}
+// sent is a member of what a client sent: an argument under the name that the
+// client gave it.
+type sent struct {
+	name string
+	raw  json.RawMessage
+	// within is what the client had put around it; "" for nothing.
+	within string
+}
+
+func (s sent) String() string {
+	if s.within == "" {
+		return show(s.name)
 	}
-	given := make(values, len(parameters))
+	return show(s.name) + " in " + s.within
+}
+
+// open says that it is what models send for what they leave open.
+func (s sent) open() bool { return string(s.raw) == "null" || string(s.raw) == `""` }
+
+// other is a second value for the company that an argument names: whether both
+// mean the same one shows when they are looked up.
+type other struct {
+	parameter   int
+	raw         json.RawMessage
+	first, then sent
+}
+
+func (o other) fault(p *catalogue.Parameter) string {
+	return fmt.Sprintf("%s is given twice with different values, as %s and as %s; give it once", p.Argument, o.first, o.then)
+}
+
+// readArguments turns what a client sent into one checked value for each of the
+// tool's parameters, or names every fault at once. Two names for one argument
+// must have one value: to choose would do what nobody asked for.
+func readArguments(t *catalogue.Tool, arguments json.RawMessage) (values, []other, []string) {
+	parameters := t.Operation.Parameters
+	given, fault := unwrap(arguments, func(name string) bool { return find(parameters, name) >= 0 })
+	if fault != "" {
+		return nil, nil, []string{fault}
+	}
 	var faults []string
 	var unknown []string
-	for name, raw := range members {
-		i := find(parameters, name)
+	places := make([]int, len(given))
+	chosen := make([]int, len(parameters))
+	for i := range chosen {
+		chosen[i] = -1
+	}
+	twice := false
+	for k, s := range given {
+		i := find(parameters, s.name)
+		places[k] = i
 		switch {
 		case i < 0:
-			if !slices.Contains(t.Ignored, name) {
-				unknown = append(unknown, name)
+			if !slices.Contains(t.Ignored, s.name) && !slices.Contains(unknown, s.name) {
+				unknown = append(unknown, s.name)
 			}
-		case parameters[i].Argument == name:
-			given[i] = raw
-		case members[parameters[i].Argument] != nil:
-			// The exact name wins over one that only resembles it.
-		case given[i] != nil:
-			faults = append(faults, parameters[i].Argument+" is given twice, under names that resemble it")
+		case chosen[i] < 0:
+			chosen[i] = k
+		case given[chosen[i]].open():
+			chosen[i] = k
 		default:
-			given[i] = raw
+			twice = true
 		}
 	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
 		faults = append(faults, unknownArguments(t, unknown))
 	}
+	var others []other
+	if twice {
+		others, faults = contradictions(parameters, given, places, chosen, faults)
+	}
+	out := make(values, len(parameters))
 	for i := range parameters {
 		p := &parameters[i]
-		raw := given[i]
+		var raw json.RawMessage
+		if k := chosen[i]; k >= 0 {
+			raw = given[k].raw
+		}
 		// Models send null, and "" for what they leave open.
 		// In a change, null would wipe what they only mean to leave alone.
 		if raw == nil || string(raw) == "null" && (!p.Schema.Nullable || !t.ReadOnly && !p.Required) || string(raw) == `""` && !p.Required {
-			given[i] = p.Schema.Default
-			if given[i] == nil && p.Required {
+			out[i] = p.Schema.Default
+			if out[i] == nil && p.Required {
 				faults = append(faults, missing(p))
 			}
 			continue
 		}
 		c := checker{anyPageSize: t.Operation.List != ""}
-		given[i] = c.argument(p, raw)
+		out[i] = c.argument(p, raw)
 		faults = append(faults, c.faults...)
 	}
-	return given, faults
+	return out, others, faults
+}
+
+// contradictions finds the arguments that were given twice, with values that
+// differ after the conversions of [checker.argument].
+func contradictions(parameters []catalogue.Parameter, given []sent, places, chosen []int, faults []string) ([]other, []string) {
+	var others []other
+	for k, s := range given {
+		i := places[k]
+		if i < 0 || chosen[i] == k || s.open() {
+			continue
+		}
+		p := &parameters[i]
+		o := other{parameter: i, raw: convertArgument(p, s.raw), first: given[chosen[i]], then: s}
+		switch {
+		case sameJSON(convertArgument(p, o.first.raw), o.raw):
+		case p.Names == catalogue.Companies:
+			c := checker{}
+			o.raw = c.argument(p, s.raw)
+			faults = append(faults, c.faults...)
+			others = append(others, o)
+		default:
+			faults = append(faults, o.fault(p))
+		}
+	}
+	return others, faults
 }
 
 // find gives the parameter with a name: the exact one, or else the one that
@@ -136,11 +205,11 @@ var wrappers = []string{"params", "arguments", "args", "parameters", "input"}
 
 // unwrap removes what clients put around arguments, or around some of them:
 // {"params": {…}}, and JSON inside a string.
-func unwrap(raw json.RawMessage, isArgument func(string) bool) (map[string]json.RawMessage, string) {
+func unwrap(raw json.RawMessage, isArgument func(string) bool) ([]sent, string) {
 	return unwrapAt(raw, isArgument, 0)
 }
 
-func unwrapAt(raw json.RawMessage, isArgument func(string) bool, depth int) (map[string]json.RawMessage, string) {
+func unwrapAt(raw json.RawMessage, isArgument func(string) bool, depth int) ([]sent, string) {
 	const wrong = "the arguments must be a JSON object"
 	for ; depth <= maxWrapping; depth++ {
 		raw = bytes.TrimSpace(raw)
@@ -155,36 +224,33 @@ func unwrapAt(raw json.RawMessage, isArgument func(string) bool, depth int) (map
 			}
 			raw = json.RawMessage(text)
 		case '{':
-			var members map[string]json.RawMessage
-			if json.Unmarshal(raw, &members) != nil {
+			given, ok := membersOf(raw)
+			if !ok {
 				return nil, wrong + " that is well formed"
 			}
-			wrapper := wrapperOf(members, isArgument)
+			at := wrapperOf(given, isArgument)
+			if at < 0 {
+				return given, ""
+			}
+			wrapper := given[at]
 			switch {
-			case wrapper == "":
-				return members, ""
-			case len(members) == 1 && (wrapper == wrappers[0] || holdsObject(members[wrapper])):
-				raw = members[wrapper]
+			case len(given) == 1 && (wrapper.name == wrappers[0] || holdsObject(wrapper.raw)):
+				raw = wrapper.raw
 				continue
-			case string(members[wrapper]) == "null":
-				delete(members, wrapper)
-				return members, ""
-			case !holdsObject(members[wrapper]):
-				return members, "" // it is named as an argument that there is not
+			case string(wrapper.raw) == "null":
+				return slices.Delete(given, at, at+1), ""
+			case !holdsObject(wrapper.raw):
+				return given, "" // it is named as an argument that there is not
 			}
 			// Some are wrapped, others stand beside them.
-			inner, fault := unwrapAt(members[wrapper], isArgument, depth+1)
+			inner, fault := unwrapAt(wrapper.raw, isArgument, depth+1)
 			if fault != "" {
 				return nil, fault
 			}
-			delete(members, wrapper)
-			for name, value := range inner {
-				if beside, twice := members[name]; twice && !sameJSON(beside, value) {
-					return nil, fmt.Sprintf("%s is given twice, in %s and beside it", show(name), wrapper)
-				}
-				members[name] = value
+			for i := range inner {
+				inner[i].within = wrapper.name
 			}
-			return members, ""
+			return append(slices.Delete(given, at, at+1), inner...), ""
 		default:
 			return nil, wrong
 		}
@@ -192,14 +258,41 @@ func unwrapAt(raw json.RawMessage, isArgument func(string) bool, depth int) (map
 	return nil, wrong + ", not wrapped more than " + strconv.Itoa(maxWrapping) + " times"
 }
 
-// wrapperOf is the member around the arguments; "" for none.
-func wrapperOf(members map[string]json.RawMessage, isArgument func(string) bool) string {
-	for _, name := range wrappers {
-		if _, ok := members[name]; ok && !isArgument(name) {
-			return name
+// membersOf gives the members of an object as they were sent: in their order,
+// and a name that was sent twice both times.
+func membersOf(raw json.RawMessage) ([]sent, bool) {
+	if !json.Valid(raw) {
+		return nil, false
+	}
+	// As [members], but with the space that a client may have left.
+	space := func(i int) int {
+		for i < len(raw) && (raw[i] == ' ' || raw[i] == '\n' || raw[i] == '\r' || raw[i] == '\t') {
+			i++
+		}
+		return i
+	}
+	var given []sent
+	for i := space(1); raw[i] != '}'; {
+		end := skip(raw, i)
+		name := text(raw[i:end])
+		i = space(space(end) + 1)
+		end = skip(raw, i)
+		given = append(given, sent{name: name, raw: bytes.TrimSpace(raw[i:end:end])})
+		if i = space(end); raw[i] == ',' {
+			i = space(i + 1)
 		}
 	}
-	return ""
+	return given, true
+}
+
+// wrapperOf is the place of the member around the arguments; -1 for none.
+func wrapperOf(given []sent, isArgument func(string) bool) int {
+	for _, name := range wrappers {
+		if i := slices.IndexFunc(given, func(s sent) bool { return s.name == name }); i >= 0 && !isArgument(name) {
+			return i
+		}
+	}
+	return -1
 }
 
 // holdsObject says that a value is an object, or a string that may hold one.

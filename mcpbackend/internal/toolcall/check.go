@@ -36,7 +36,7 @@ func (c *checker) fault(path, format string, arguments ...any) {
 // models send numbers as strings, one value or object for a list, a time for a date.
 // What needs no conversion comes back byte for byte.
 func (c *checker) argument(p *catalogue.Parameter, raw json.RawMessage) json.RawMessage {
-	raw = convert(p.Schema, bytes.TrimSpace(raw))
+	raw = convertArgument(p, bytes.TrimSpace(raw))
 	value, ok := decode(raw)
 	if !ok {
 		c.fault(p.Argument, "is not JSON")
@@ -106,7 +106,7 @@ func (c *checker) company(p *catalogue.Parameter, raw json.RawMessage) {
 	}
 	for _, item := range items {
 		if !plausible(text(item)) {
-			c.fault(p.Argument, `must be 1 to 128 characters and hold no control character and none of / \ ? # %% ; — %s`, describe(p.Schema))
+			c.fault(p.Argument, `must be 1 to 128 characters and hold no control character — %s`, describe(p.Schema))
 			return
 		}
 	}
@@ -158,6 +158,17 @@ var (
 	integer = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,18})$`)
 	number  = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 )
+
+// convertArgument makes them for one argument. A company's id is a number, which
+// some write as 106.0.
+func convertArgument(p *catalogue.Parameter, raw json.RawMessage) json.RawMessage {
+	if p.Names == catalogue.Companies && p.Schema.Type == "string" && number.Match(raw) {
+		if digits := asInteger(string(raw)); digits != "" {
+			raw = json.RawMessage(digits)
+		}
+	}
+	return convert(p.Schema, raw)
+}
 
 // convert makes the conversions of [checker.argument], in entries and members
 // too.

@@ -132,7 +132,7 @@ func TestEveryKindOfArgument(t *testing.T) {
 func FuzzArguments(f *testing.F) {
 	for _, seed := range []string{
 		`{"id":1,"name":"n"}`, `{"params":{"id":"7","name":null}}`, `"{\"id\":1,\"name\":\"x\"}"`, `{"id":1.0,"name":"n","tags":"a,b"}`,
-		`{"id":1,"name":"n","either":3,"lines":"[{\"sku\":\"a\"}]"}`, `{"ID":1,"na_me":"n"}`, `[`, `{"id":1e2,"name":"n","ratio":1E-3}`,
+		`{"id":1,"name":"n","either":3,"lines":"[{\"sku\":\"a\"}]"}`, `{"ID":1,"na_me":"n"}`, "{ \"id\" :\t1 , \"name\":\"n\" ,\r\n\"name\" : \"n\", \"params\": { \"ID\":1.0 } }", `{ }`, `{"id":1,"Id":2,"name":"n"}`, `[`, `{"id":1e2,"name":"n","ratio":1E-3}`,
 		`{"id":1,"name":"n","lines":{"sku":1,"price":"1.10","n":-1.50e1,"of":{"ids":"1,2.0"}}}`,
 		`{"id":1,"name":"n","flag":"false","day":"2026-01-02T00:00:00Z"}`, `{"params":{"params":{"params":{"params":{"params":{"params":{}}}}}}}`,
 	} {
@@ -148,7 +148,10 @@ func FuzzArguments(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, arguments string) {
-		given, faults := readArguments(&tool, json.RawMessage(arguments))
+		given, others, faults := readArguments(&tool, json.RawMessage(arguments))
+		if len(others) > 0 {
+			t.Error("two companies for a tool that takes none")
+		}
 		if len(faults) > 0 {
 			if listFaults(&tool, faults) == "" {
 				t.Error("faults without words")

@@ -43,20 +43,19 @@ type guess struct {
 	UUID     string `json:"uuid"`
 }
 
-// plausible says that a value can be a company's name: the others never leave
-// the gateway, since the value becomes a segment of a path.
+// plausible says that a value can be a company's name. It never leaves the
+// gateway: what becomes a segment of a path is the uuid that is found for it.
 func plausible(name string) bool {
 	return name != "" && strings.Trim(name, ". ") != "" && utf8.RuneCountInString(name) <= 128 &&
-		!strings.ContainsFunc(name, func(r rune) bool {
-			return r < ' ' || r == 0x7f || r == utf8.RuneError || strings.ContainsRune(`/\?#%;`, r)
-		})
+		!strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError })
 }
 
 // nameCompanies puts uuids for the names of companies among checked arguments,
 // and gives the uuids. A read takes a part of a name that fits one company only,
 // and says which; a change must be told the whole name, since the wrong company
-// would be changed before anybody could object.
-func nameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, c Caller, arguments values) ([]string, []guess, *Failure) {
+// would be changed before anybody could object. Others are further values for
+// the same arguments: they must mean the same companies.
+func nameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, c Caller, arguments values, others []other) ([]string, []guess, *Failure) {
 	var uuids, faults []string
 	var guesses []guess
 	find := func(p *catalogue.Parameter, raw json.RawMessage) (json.RawMessage, *Failure) {
@@ -100,28 +99,45 @@ func nameCompanies(ctx context.Context, companies Companies, t *catalogue.Tool, 
 		}
 		return raw, nil
 	}
-	for i := range t.Operation.Parameters {
-		p := &t.Operation.Parameters[i]
-		value := &arguments[i]
-		if p.Names != catalogue.Companies || *value == nil {
-			continue
-		}
-		var failure *Failure
-		if (*value)[0] != '[' {
-			if *value, failure = find(p, *value); failure != nil {
-				return uuids, nil, failure
-			}
-			continue
+	findAll := func(p *catalogue.Parameter, value json.RawMessage) (json.RawMessage, *Failure) {
+		if value[0] != '[' {
+			return find(p, value)
 		}
 		var items []json.RawMessage
 		// It was checked before.
-		_ = json.Unmarshal(*value, &items)
+		_ = json.Unmarshal(value, &items)
 		for i, item := range items {
+			var failure *Failure
 			if items[i], failure = find(p, item); failure != nil {
-				return uuids, nil, failure
+				return nil, failure
 			}
 		}
-		*value = join(items)
+		return join(items), nil
+	}
+	for i := range t.Operation.Parameters {
+		p := &t.Operation.Parameters[i]
+		if p.Names != catalogue.Companies || arguments[i] == nil {
+			continue
+		}
+		value, failure := findAll(p, arguments[i])
+		if failure != nil {
+			return uuids, nil, failure
+		}
+		arguments[i] = value
+		for _, o := range others {
+			if o.parameter != i {
+				continue
+			}
+			before, told, wrong := len(uuids), len(guesses), len(faults)
+			also, failure := findAll(p, o.raw)
+			if failure != nil {
+				return uuids, nil, failure
+			}
+			uuids, guesses = uuids[:before], guesses[:told]
+			if len(faults) == wrong && !strings.EqualFold(string(also), string(value)) {
+				faults = append(faults, o.fault(p))
+			}
+		}
 	}
 	if len(faults) > 0 {
 		return uuids, nil, &Failure{Kind: InvalidArguments, Message: listFaults(t, faults)}

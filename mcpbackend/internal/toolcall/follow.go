@@ -60,7 +60,7 @@ func (r *runner) follow(ctx context.Context, t *catalogue.Tool, given values, re
 		if !r.wait(ctx, next.wait) {
 			break
 		}
-		values, faults := readArguments(&status, next.arguments)
+		values, _, faults := readArguments(&status, next.arguments)
 		if len(faults) > 0 {
 			break
 		}

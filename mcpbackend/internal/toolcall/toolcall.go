@@ -189,14 +189,14 @@ func (r *runner) Run(ctx context.Context, t catalogue.Tool, arguments json.RawMe
 		}
 		result.Companies = about
 	}()
-	values, faults := readArguments(&t, arguments)
+	values, others, faults := readArguments(&t, arguments)
 	if fault := nothingToChange(&t, values); fault != "" {
 		faults = append(faults, fault)
 	}
 	if len(faults) > 0 {
 		return failed(Failure{Kind: InvalidArguments, Message: listFaults(&t, faults)})
 	}
-	about, guesses, failure := nameCompanies(ctx, r.companies, &t, c, values)
+	about, guesses, failure := nameCompanies(ctx, r.companies, &t, c, values, others)
 	if failure != nil {
 		return failed(*failure)
 	}
