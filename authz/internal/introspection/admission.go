@@ -19,14 +19,14 @@ const (
 	// returned: turned away a moment ago, and back after the time it was told. Made-up
 	// tokens rarely come twice, since the next one costs nothing.
 	returned
-	// likely: never seen, of a form that good tokens have.
-	likely
-	// unlikely: of a form that no good token had so far, or denied lately.
-	unlikely
-	// The last three, from addresses whose requests keep being refused.
+	// unseen: nothing is known about it.
+	unseen
+	// refused: denied lately.
+	refused
+	// The last three, from addresses whose tokens keep failing.
 	doubtedReturned
-	doubtedLikely
-	doubtedUnlikely
+	doubtedUnseen
+	doubtedRefused
 	classes
 )
 
@@ -35,11 +35,11 @@ const (
 var reserve = [classes]struct{ perSecond, atOnce float64 }{
 	vouched:         {0, 0},
 	returned:        {0, 1. / 8},
-	likely:          {2. / 8, 2. / 8},
-	unlikely:        {3. / 8, 3. / 8},
+	unseen:          {2. / 8, 2. / 8},
+	refused:         {3. / 8, 3. / 8},
 	doubtedReturned: {4. / 8, 4. / 8},
-	doubtedLikely:   {4. / 8, 5. / 8},
-	doubtedUnlikely: {4. / 8, 6. / 8},
+	doubtedUnseen:   {4. / 8, 5. / 8},
+	doubtedRefused:  {4. / 8, 6. / 8},
 }
 
 const (
@@ -84,7 +84,6 @@ type admission struct {
 
 	known, denied recent[struct{}]
 	turnedAway    recent[time.Time] // and when first
-	forms         forms
 }
 
 func newAdmission(perSecond, atOnce, known int, wait time.Duration) *admission {
@@ -102,10 +101,10 @@ func newAdmission(perSecond, atOnce, known int, wait time.Duration) *admission {
 
 // enter waits until a call about a token may be made; leave must follow it. The
 // mark stands for the token.
-func (a *admission) enter(ctx context.Context, raw string, mark uint64, doubted bool) error {
+func (a *admission) enter(ctx context.Context, mark uint64, doubted bool) error {
 	a.mu.Lock()
 	now := time.Now()
-	c := a.classify(raw, mark, doubted, now)
+	c := a.classify(mark, doubted, now)
 	err := a.enterAs(ctx, c)
 	if err != nil && ctx.Err() == nil {
 		if _, before := a.turnedAway.get(mark, now); !before {
@@ -211,20 +210,18 @@ func (a *admission) begin(c class) {
 	}
 }
 
-func (a *admission) classify(raw string, mark uint64, doubted bool, now time.Time) class {
+func (a *admission) classify(mark uint64, doubted bool, now time.Time) class {
 	if _, known := a.known.get(mark, now); known {
 		return vouched
 	}
-	of := likely
+	of := unseen
 	_, denied := a.denied.get(mark, now)
 	first, before := a.turnedAway.get(mark, now)
 	switch {
 	case denied:
-		of = unlikely
+		of = refused
 	case before && now.Sub(first) >= returnAfter:
 		of = returned
-	case !a.forms.fit(raw):
-		of = unlikely
 	}
 	if doubted {
 		of += doubtedReturned - returned
@@ -233,7 +230,7 @@ func (a *admission) classify(raw string, mark uint64, doubted bool, now time.Tim
 }
 
 // learn remembers what the issuer said about a token.
-func (a *admission) learn(raw string, mark uint64, good bool) {
+func (a *admission) learn(mark uint64, good bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
@@ -245,7 +242,6 @@ func (a *admission) learn(raw string, mark uint64, good bool) {
 	}
 	a.denied.forget(mark)
 	a.known.put(mark, struct{}{}, now)
-	a.forms.learn(raw)
 }
 
 // recent holds what was put into it for at least a life, in two generations of
@@ -290,50 +286,4 @@ func (r *recent[V]) age(now time.Time) {
 	case age >= r.life:
 		r.old, r.young, r.born = r.young, nil, now
 	}
-}
-
-// forms are the lengths of the issuer's good tokens, each with the widest alphabet
-// seen in that length. A server makes all its tokens in one or two ways.
-type forms struct {
-	widest map[int]alphabet
-}
-
-// alphabet is one of those that tokens are commonly written in; each holds the
-// ones before it.
-type alphabet int
-
-const (
-	hexadecimal alphabet = iota
-	alphanumeric
-	base64url
-	visible
-)
-
-func alphabetOf(raw string) alphabet {
-	widest := hexadecimal
-	for i := range len(raw) {
-		switch c := raw[i]; {
-		case c >= '0' && c <= '9', c >= 'a' && c <= 'f':
-		case c >= 'A' && c <= 'Z', c >= 'g' && c <= 'z':
-			widest = max(widest, alphanumeric)
-		case c == '-', c == '_':
-			widest = max(widest, base64url)
-		default:
-			return visible
-		}
-	}
-	return widest
-}
-
-func (f *forms) learn(raw string) {
-	if f.widest == nil {
-		f.widest = make(map[int]alphabet)
-	}
-	f.widest[len(raw)] = max(f.widest[len(raw)], alphabetOf(raw))
-}
-
-// fit is true as long as no form is known.
-func (f *forms) fit(raw string) bool {
-	widest, known := f.widest[len(raw)]
-	return f.widest == nil || known && alphabetOf(raw) <= widest
 }

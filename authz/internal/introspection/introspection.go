@@ -82,12 +82,12 @@ func New(config Config) *Client {
 // must not be one that a client can choose.
 func (c *Client) Introspect(ctx context.Context, raw string, mark uint64, t *trail.Trail) (jwt.Judgement, error) {
 	object, asked, err := c.inspect(ctx, raw, func() error {
-		return c.admission.enter(ctx, raw, mark, token.Doubted(ctx))
+		return c.admission.enter(ctx, mark, token.Doubted(ctx))
 	})
 	if err != nil {
 		var refusal *token.Error
 		if errors.As(err, &refusal) && refusal.Reason == token.Inactive {
-			c.admission.learn(raw, mark, false)
+			c.admission.learn(mark, false)
 		}
 		err = t.FailWith(trail.Introspection, err)
 		t.Skip("introspection did not tell", trail.Claims...)
@@ -103,7 +103,7 @@ func (c *Client) Introspect(ctx context.Context, raw string, mark uint64, t *tra
 	judgement, err := c.config.Rules.Judge(object, time.Now(), t)
 	judgement.Asked = asked
 	if err == nil && t.Refusal() == nil {
-		c.admission.learn(raw, mark, true)
+		c.admission.learn(mark, true)
 	}
 	return judgement, err
 }
