@@ -33,6 +33,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/rpc"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/selection"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/toolcall"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/writes"
 )
 
 // Modern is the first version without handshake and sessions.
@@ -87,6 +88,9 @@ type Options struct {
 	// Link, when set, is given the traceparent that a client put into a call (the
 	// _meta of SEP-414).
 	Link func(ctx context.Context, traceparent string) context.Context
+	// Consents remembers which consents were used; nil means a memory of this
+	// server alone.
+	Consents Consents
 	// Legacy leaves out the versions that only streamable HTTP can carry.
 	Legacy bool
 }
@@ -94,6 +98,9 @@ type Options struct {
 // New returns an SDK server. Each transport gets one of its own, since the SDK
 // scans all sessions of a server at the end of each.
 func New(o Options) (*mcp.Server, error) {
+	if o.Consents == nil {
+		o.Consents = writes.NewConsents(o.Calls.Now)
+	}
 	l := &library{resources: resources.New(o.Tools, o.Calls, o.Via), tools: o.Tools, calls: o.Calls}
 	opts := &mcp.ServerOptions{
 		Instructions: instruct(o.Tools, false),
@@ -120,7 +127,7 @@ func New(o Options) (*mcp.Server, error) {
 	}
 	fixtures.Offer(opts)
 	server := mcp.NewServer(o.info(), opts)
-	h := handler{calls: o.Calls, via: o.Via, tools: o.Tools, link: o.Link, directory: map[string]catalogue.Tool{}}
+	h := handler{consents: o.Consents, calls: o.Calls, via: o.Via, tools: o.Tools, link: o.Link, directory: map[string]catalogue.Tool{}}
 	for _, t := range directory.Tools() {
 		h.directory[t.Name] = t
 		server.AddTool(describe(t), h.call)
@@ -217,10 +224,11 @@ var errNoCaller = &jsonrpc.Error{Code: rpc.CodeInternal, Message: "Internal erro
 var ErrExpired = errors.New("the access token expired")
 
 type handler struct {
-	calls *invocation.Service
-	via   invocation.Transport
-	tools Tools
-	link  func(ctx context.Context, traceparent string) context.Context
+	calls    *invocation.Service
+	consents Consents
+	via      invocation.Transport
+	tools    Tools
+	link     func(ctx context.Context, traceparent string) context.Context
 	// directory are the tools that stand in for the others.
 	directory map[string]catalogue.Tool
 }
@@ -271,7 +279,7 @@ func (h handler) call(ctx context.Context, req *mcp.CallToolRequest) (result *mc
 			return answer, nil
 		}
 	}
-	confirm := &confirmation{caller: call.Caller, req: req, via: h.via, now: h.calls.Now()}
+	confirm := &confirmation{ctx: ctx, consents: h.consents, log: h.calls.Log, caller: call.Caller, req: req, via: h.via, now: h.calls.Now()}
 	out := h.calls.Call(toolcall.WithAsk(ctx, confirm.ask), call.Caller, h.via, name, arguments)
 	if confirm.pending != nil {
 		return confirm.result(), nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/config"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/legacysse"
+	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/mcpserver"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/ops"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/replicas"
 	"github.com/neonpanel/mcp-gateway/mcpbackend/internal/server"
@@ -54,6 +55,14 @@ func meet(c *config.Redis, metrics *ops.Metrics, log *slog.Logger) (*others, err
 func (o *others) writes() toolcall.Writes {
 	if o == nil {
 		return nil
+	}
+	return o.shared
+}
+
+// consents is what remembers which consents were used.
+func (o *others) consents() mcpserver.Consents {
+	if o == nil {
+		return writes.NewConsents(time.Now)
 	}
 	return o.shared
 }

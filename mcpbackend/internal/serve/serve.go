@@ -83,7 +83,7 @@ func Run(ctx context.Context, settings config.Settings, build documents.Build, l
 	if tracer != nil {
 		calls.Runner = tracer.Runner(runner)
 	}
-	speaks := mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, OnChange: tools.OnChange, Calls: calls, Via: invocation.Streamable}
+	speaks := mcpserver.Options{Version: build.Version, PublicURL: publicURL, Tools: tools, OnChange: tools.OnChange, Calls: calls, Via: invocation.Streamable, Consents: others.consents()}
 	if tracer != nil {
 		speaks.Link = tracer.Link
 	}

@@ -274,3 +274,50 @@ func TestAConsentIsForOneRequestOfOneCaller(t *testing.T) {
 		t.Errorf("an alias was not asked about: %d %s", w.Code, w.Body)
 	}
 }
+
+// TestAConsentIsForOneChange: one agreement, one change; and one to a change is
+// none to its repetition.
+func TestAConsentIsForOneChange(t *testing.T) {
+	t.Parallel()
+	a := &api{}
+	e := newWhole(t, a)
+	const once = `{"companyUuid":"` + acme + `","billId":7,"name":"x"}`
+	const again = `{"companyUuid":"` + acme + `","billId":7,"name":"x","repeat":true}`
+	state := func(w *httptest.ResponseRecorder) string {
+		t.Helper()
+		var asked struct {
+			Result struct{ ResultType, RequestState string }
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &asked); err != nil || asked.Result.ResultType != "input_required" {
+			t.Fatalf("nobody was asked: %d %s", w.Code, w.Body)
+		}
+		return `,"requestState":"` + asked.Result.RequestState + `","inputResponses":{"confirm":{"action":"accept"}}`
+	}
+	made := func() (n int) {
+		for _, call := range a.calls() {
+			if strings.HasPrefix(call, "PUT ") {
+				n++
+			}
+		}
+		return n
+	}
+	first := state(e.modernCall(keeper, "bills_update", once, ""))
+	state(e.modernCall(keeper, "bills_update", again, first))
+	e.modernCall(keeper, "bills_update", once, first)
+	if made() != 1 {
+		t.Fatalf("asked %v", a.calls())
+	}
+	// Without repeat it is the first result, and needs no consent.
+	if w := e.modernCall(keeper, "bills_update", once, first); !strings.Contains(w.Body.String(), "_first_result") || made() != 1 {
+		t.Errorf("%s", w.Body)
+	}
+	second := state(e.modernCall(keeper, "bills_update", again, ""))
+	e.modernCall(keeper, "bills_update", again, second)
+	if made() != 2 {
+		t.Fatalf("asked %v", a.calls())
+	}
+	state(e.modernCall(keeper, "bills_update", again, second))
+	if made() != 2 {
+		t.Errorf("one consent, two changes: %v", a.calls())
+	}
+}

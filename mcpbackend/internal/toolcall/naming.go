@@ -3,6 +3,7 @@ package toolcall
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +20,9 @@ const (
 	naming = 1500 * time.Millisecond
 	// mostNamed bounds the calls that are made for the names of one question.
 	mostNamed = 4
+	// mostPages is how far a list is read for the name of one of its records, of
+	// which NeonPanel reads none by its id.
+	mostPages = 5
 	// longestName bounds one of them, in characters.
 	longestName = 120
 )
@@ -76,6 +80,9 @@ func (r *runner) nameIDs(ctx context.Context, t *catalogue.Tool, given values, c
 			}
 			look(func() {
 				record := r.row(ctx, &by, t, given, text(raw), c)
+				if record == nil {
+					return
+				}
 				note(p.Argument, label(record))
 				if p.In == catalogue.InPath {
 					// What is to be changed names what it refers to.
@@ -110,12 +117,13 @@ func (r *runner) nameIDs(ctx context.Context, t *catalogue.Tool, given values, c
 }
 
 // row is the record with an id, as the tool by shows it: as its one answer, or
-// among the rows of its first page. It is nil when it is not there.
+// among the rows of its first pages. It is nil when it is not there.
 func (r *runner) row(ctx context.Context, by, t *catalogue.Tool, given values, id string, c Caller) []byte {
 	request := neonpanel.Request{
 		Operation: by.Operation.ID, Method: by.Operation.Method, Path: by.Operation.Path,
 		Bearer: c.Bearer, PathArguments: map[string]string{},
 	}
+	pages := -1 // where the number of the page is in the query
 	for i := range by.Operation.Parameters {
 		p := &by.Operation.Parameters[i]
 		switch {
@@ -126,6 +134,7 @@ func (r *runner) row(ctx context.Context, by, t *catalogue.Tool, given values, i
 			}
 			request.PathArguments[p.Name] = text(given[j])
 		case p.In == catalogue.InQuery && p.Name == catalogue.PageArgument:
+			pages = len(request.Query)
 			request.Query = append(request.Query, neonpanel.Pair{Name: p.Name, Value: "1"})
 		case p.In == catalogue.InQuery && p.Name == catalogue.PerPageArgument && p.Schema.Maximum != nil:
 			request.Query = append(request.Query, neonpanel.Pair{Name: p.Name, Value: strconv.Itoa(int(min(*p.Schema.Maximum, 100)))})
@@ -133,24 +142,34 @@ func (r *runner) row(ctx context.Context, by, t *catalogue.Tool, given values, i
 			return nil
 		}
 	}
-	response, err := r.api.Do(ctx, request)
-	if err != nil {
-		return nil
-	}
-	body, ok := object(response)
-	if !ok {
-		return nil
-	}
-	if by.Operation.List == "" {
-		return body
-	}
-	list := descend(body, strings.Split(by.Operation.List, "."))
-	if list == nil || list[0] != '[' {
-		return nil
-	}
-	for row := range elements(list) {
-		if scalar(row, "id") == id || scalar(row, "uuid") == id {
-			return row
+	for page := 1; page <= mostPages && ctx.Err() == nil; page++ {
+		if page > 1 {
+			// A request that was sent may still be read.
+			request.Query = slices.Clone(request.Query)
+			request.Query[pages].Value = strconv.Itoa(page)
+		}
+		response, err := r.api.Do(ctx, request)
+		if err != nil {
+			return nil
+		}
+		body, ok := object(response)
+		if !ok {
+			return nil
+		}
+		if by.Operation.List == "" {
+			return body
+		}
+		list := descend(body, strings.Split(by.Operation.List, "."))
+		if list == nil || list[0] != '[' {
+			return nil
+		}
+		for row := range elements(list) {
+			if scalar(row, "id") == id || scalar(row, "uuid") == id {
+				return row
+			}
+		}
+		if last, err := strconv.Atoi(scalar(body, "last_page")); pages < 0 || err != nil || page >= last {
+			return nil
 		}
 	}
 	return nil
@@ -201,6 +220,9 @@ func label(record []byte) string {
 
 // scalar is a member as text; empty when there is none, or null.
 func scalar(record []byte, member string) string {
+	if len(record) == 0 {
+		return ""
+	}
 	value := descend(record, strings.Split(member, "."))
 	if len(value) == 0 || value[0] == '{' || value[0] == '[' || string(value) == "null" {
 		return ""

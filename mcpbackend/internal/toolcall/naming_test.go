@@ -131,6 +131,11 @@ func TestAQuestionNamesWhatAPersonKnowsByName(t *testing.T) {
 			map[string]string{"getProducts": `{"current_page":1,"last_page":9,"data":[{"id":6,"sku":"X"}]}`},
 			[]string{"Trailhead", "\nproductId: 8"}, []string{"X"},
 		},
+		"a record that is not there, beside another id": {
+			"bills_update", `{"companyUuid":"ab12","billId":1,"vendor_id":411}`,
+			map[string]string{"bills.read": `null`, "vendors.list": vendors},
+			[]string{"\nbillId: 1\n", "\nvendor_id: 411\n"}, nil,
+		},
 		"a listing": {
 			"sync_listing", `{"companyUuid":"ab12","listingId":5}`,
 			map[string]string{"getListings": `{"data":[{"id":5,"asin":"B0X","title":"Poles, pair"}]}`},

@@ -24,8 +24,9 @@ type Runner interface {
 	Run(ctx context.Context, t catalogue.Tool, arguments json.RawMessage, c Caller) Result
 }
 
-// Caller is whom a tool runs for. What is kept between calls is kept apart by
-// subject, client and scopes.
+// Caller is whom a tool runs for. What was read is kept apart by subject, client
+// and scopes; what was changed by subject alone, since the same change is a
+// duplicate whichever of the user's clients asks for it.
 type Caller struct {
 	// Bearer is the access token: it goes to the NeonPanel API and nowhere else.
 	Bearer string `json:"-"`

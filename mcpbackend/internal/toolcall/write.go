@@ -37,7 +37,8 @@ const (
 type Question struct {
 	// Text makes the question; it may look up what the ids in it stand for.
 	Text func() string
-	// Digest stands for the request: equal for equal ones.
+	// Digest stands for the request, and for whether it is to be made in any case:
+	// equal for equal ones.
 	Digest [sha256.Size]byte
 }
 
@@ -50,6 +51,8 @@ const (
 	Pending Consent = iota
 	Given
 	Declined
+	// Unseen: it cannot be seen whether the answer was used before.
+	Unseen
 )
 
 // Ask gives the answer of the person at the client. It does not wait for one.
@@ -68,11 +71,12 @@ func (r *runner) write(ctx context.Context, t *catalogue.Tool, given values, req
 		return preview(t, request)
 	}
 	canonical := canonicalRequest(request)
+	repeat := flag(t, given, catalogue.RepeatArgument)
 	answer := r.writes.Do(ctx, writes.Write{
-		Subject: c.Subject, ClientID: c.ClientID, Tool: t.Name, Request: canonical,
+		Subject: c.Subject, Tool: t.Name, Request: canonical,
 		Target: path(request), Replaces: request.Method != http.MethodPost,
-	}, flag(t, given, catalogue.RepeatArgument), func() (*neonpanel.Response, error) {
-		if err := r.consent(ctx, t, given, canonical, c); err != nil {
+	}, repeat, func() (*neonpanel.Response, error) {
+		if err := r.consent(ctx, t, given, canonical, repeat, c); err != nil {
 			return nil, err
 		}
 		return r.api.Do(ctx, request)
@@ -81,6 +85,11 @@ func (r *runner) write(ctx context.Context, t *catalogue.Tool, given values, req
 	var withheld *unconfirmed
 	var unchecked *writes.Unchecked
 	switch {
+	case errors.Is(answer.Err, errUnseen):
+		return failed(Failure{
+			Kind: Unavailable, RetryAfter: uncheckedAgain,
+			Message: "Nothing was sent: it cannot be seen at the moment whether the user's agreement was used before. Try again in 5 seconds.",
+		})
 	case errors.As(answer.Err, &unchecked):
 		r.logger.Error("a change was not sent, for recent ones cannot be looked up", "tool", t.Name, "error", unchecked.Unwrap().Error())
 		return failed(Failure{
@@ -151,40 +160,35 @@ func (u *unconfirmed) Error() string { return u.message }
 // Undone says that nothing was sent.
 func (u *unconfirmed) Undone() bool { return true }
 
+// unseen is the failure of a change whose consent may have been used.
+type unseen struct{}
+
+func (unseen) Error() string { return "used consents cannot be looked up" }
+
+// Undone says that nothing was sent.
+func (unseen) Undone() bool { return true }
+
+var errUnseen error = unseen{}
+
 // consent asks before something is replaced or deleted, where the client can.
-func (r *runner) consent(ctx context.Context, t *catalogue.Tool, given values, canonical []byte, c Caller) error {
+func (r *runner) consent(ctx context.Context, t *catalogue.Tool, given values, canonical []byte, repeat bool, c Caller) error {
 	ask, _ := ctx.Value(askKey{}).(Ask)
 	if ask == nil || !t.Destructive {
 		return nil
 	}
 	text := func() string { return question(t, given, r.nameIDs(ctx, t, given, c)) }
-	switch ask(Question{Text: text, Digest: sha256.Sum256(canonical)}) {
+	// What was agreed to once was not agreed to twice.
+	digest := sha256.Sum256(fmt.Appendf(nil, "%t %s", repeat, canonical))
+	switch ask(Question{Text: text, Digest: digest}) {
 	case Given:
 		return nil
+	case Unseen:
+		return errUnseen
 	case Declined:
 		return &unconfirmed{"The user declined, so nothing was sent. Ask them what they want instead."}
 	default:
 		return &unconfirmed{"Nothing was sent yet: the user has to agree first."}
 	}
-}
-
-// question shows a person what would be done, with the names of what is known by
-// name.
-func question(t *catalogue.Tool, given values, names map[string]string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s in NeonPanel?", t.Title)
-	for i, raw := range given {
-		p := &t.Operation.Parameters[i]
-		if raw == nil || p.Hidden || p.In == catalogue.InGateway && p.Argument != catalogue.ClearArgument {
-			continue
-		}
-		value := presentable(text(raw), 200)
-		if name := names[p.Argument]; name != "" && name != value {
-			value = name + " (" + value + ")"
-		}
-		fmt.Fprintf(&b, "\n%s: %s", p.Argument, value)
-	}
-	return b.String()
 }
 
 // flag is the value of an argument of the gateway.
@@ -312,13 +316,32 @@ func canonicalValue(value any) any {
 			v[i] = canonicalValue(item)
 		}
 	case json.Number:
-		// Only plain decimals: an exponent could ask for a number of any size.
-		if strings.Contains(v.String(), ".") && !strings.ContainsAny(v.String(), "eE") {
-			if exact, ok := new(big.Rat).SetString(v.String()); ok {
-				return "\x00number " + exact.RatString()
-			}
-		}
-		return "\x00number " + v.String()
+		return "\x00number " + canonicalNumber(v.String())
 	}
 	return value
+}
+
+// canonicalNumber is the one form of all ways to write a JSON number: its digits
+// without zeros at either end, and the power of ten. It works on the text alone,
+// since an exponent can ask for a number of any size.
+func canonicalNumber(number string) string {
+	mantissa, exponent := number, new(big.Int)
+	if i := strings.IndexAny(number, "eE"); i >= 0 {
+		if _, ok := exponent.SetString(number[i+1:], 10); !ok {
+			return number
+		}
+		mantissa = number[:i]
+	}
+	digits, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(digits, ".")
+	digits = strings.TrimLeft(whole+fraction, "0")
+	if digits == "" {
+		return "0"
+	}
+	short := strings.TrimRight(digits, "0")
+	exponent.Add(exponent, big.NewInt(int64(len(digits)-len(short)-len(fraction))))
+	if negative {
+		short = "-" + short
+	}
+	return short + "e" + exponent.String()
 }

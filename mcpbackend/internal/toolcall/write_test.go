@@ -207,6 +207,9 @@ func TestSimilarWritesAreTheSameAndOthersAreNot(t *testing.T) {
 		"wrapped":              {`{"params":` + first + `}`, 1},
 		"as a string":          {string(marshal(first)), 1},
 		"nulls":                {`{"companyUuid":"ab12","ref_number":"R-1","name":null,"market":"","details":[{"service_id":1,"quantity":2,"amount":10.50}]}`, 1},
+		"an exponent":          {strings.Replace(first, "10.50", "105e-1", 1), 1},
+		"another exponent":     {strings.Replace(first, "10.50", "0.00105E+4", 1), 1},
+		"an exponent's amount": {strings.Replace(first, "10.50", "105e-2", 1), 2},
 		"another amount":       {strings.Replace(first, "10.50", "10.51", 1), 2},
 		"another line":         {strings.Replace(first, "}]", `},{"service_id":1,"quantity":2,"amount":10.50}]`, 1), 2},
 		"another company":      {strings.Replace(first, "ab12", "ab13", 1), 2},
@@ -235,16 +238,71 @@ func TestWritesAreKeptApartByCaller(t *testing.T) {
 	tool := s.tool(t, "create_product")
 	arguments := json.RawMessage(`{"companyUuid":"ab12","sku":"A","name":"A"}`)
 	for i, c := range []Caller{
-		{Subject: "46", ClientID: "a"}, {Subject: "47", ClientID: "a"}, {Subject: "46", ClientID: "b"},
-		{Subject: "46", ClientID: "a", Bearer: "a fresher token"},
+		{Subject: "46", ClientID: "a"}, {Subject: "47", ClientID: "a"}, {Subject: "48", ClientID: "b"},
+		{Subject: "46", ClientID: "a", Bearer: "a fresher token"}, {Subject: "46", ClientID: "another"},
 	} {
 		result := s.runner.Run(t.Context(), tool, arguments, c)
-		if same := i == 3; result.Failure != nil || (result.Outcome == FirstResult) != same {
+		if same := i >= 3; result.Failure != nil || (result.Outcome == FirstResult) != same {
 			t.Errorf("caller %d: %+v", i, result)
 		}
 	}
 	if n := s.calls.Load(); n != 3 {
 		t.Errorf("sent %d times", n)
+	}
+}
+
+// A repetition that the API refuses changes nothing about what was made before.
+func TestARefusedRepetitionDoesNotForgetTheFirst(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		first, repeated int
+		want            string
+	}{
+		"made, then rate limited":    {200, 429, "this is the result of the same call"},
+		"perhaps made, then refused": {503, 422, "not known whether the change was made"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var n atomic.Int32
+			s := newStage(t, func(w http.ResponseWriter, r *http.Request) {
+				status := []int{test.first, test.repeated, 200}[min(n.Add(1)-1, 2)]
+				answer(status, "application/json", `{"id":1}`)(w, r)
+			})
+			const arguments = `{"companyUuid":"ab12","ref_number":"R-1"}`
+			s.call(t, "bills_create", arguments)
+			if r := s.call(t, "bills_create", strings.Replace(arguments, "{", `{"repeat":true,`, 1)); r.Failure == nil || n.Load() != 2 {
+				t.Fatalf("%+v", r)
+			}
+			if r := s.call(t, "bills_create", arguments); !strings.Contains(r.Text, test.want) || n.Load() != 2 {
+				t.Errorf("sent %d times: %+v", n.Load(), r)
+			}
+		})
+	}
+}
+
+func TestNumbersHaveOneForm(t *testing.T) {
+	t.Parallel()
+	for _, same := range [][]string{
+		{"10.5", "105e-1", "1.05E1", "1.05e+01", "10.50", "0.105e2", "10500e-3"},
+		{"0", "-0", "0.0", "0e99999999999999999999", "0E-1"},
+		{"100", "1e2", "100.0", "1E+2"},
+		{"-0.001", "-1e-3", "-0.0010"},
+		{"1e99999999999999999999999", "10e99999999999999999999998", "0.1e100000000000000000000000"},
+		{"105"}, {"1.05"}, {"-10.5"}, {"9007199254740993"}, {"9007199254740992"}, {"10.500000000000000000000000000001"}, {"1e-2"},
+	} {
+		for _, number := range same {
+			if got := canonicalNumber(number); got != canonicalNumber(same[0]) {
+				t.Errorf("%s is %s, %s is %s", number, got, same[0], canonicalNumber(same[0]))
+			}
+		}
+	}
+	seen := map[string]string{}
+	for _, number := range []string{"10.5", "0", "100", "-0.001", "105", "1.05", "-10.5", "9007199254740993", "9007199254740992", "10.500000000000000000000000000001", "1e-2", "-100", "1e3"} {
+		form := canonicalNumber(number)
+		if other, ok := seen[form]; ok {
+			t.Errorf("%s and %s are both %s", number, other, form)
+		}
+		seen[form] = number
 	}
 }
 

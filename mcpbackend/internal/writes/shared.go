@@ -99,59 +99,128 @@ type kept struct {
 	Error    *neonpanel.Error    `json:"error,omitempty"`
 }
 
-// A change is a hash of nonce, which tells the attempts at the same change
-// apart, state, and the sealed answer. Of the changes that set a state, the last
-// one to a target holds its nonce there; one that does not is not remembered.
+// What is known of a change is a hash. Its chain are the nonces of the attempts at
+// it, the oldest first: the last one counts, and when that turns out not to have
+// been made, the one before. Each has its state, its sealed answer, and until when
+// it is known. Of the changes that set a state, the last one to a target holds its
+// nonce there; one that does not is not remembered.
 
 const epochKey = "neonpanel:mcp:writes:epoch"
 
-var (
-	// beginScript begins a change, or says what is known of the same one.
-	beginScript = replicas.NewScript(3, `
-local epoch = redis.call('GET', KEYS[3])
-if not epoch or epoch ~= ARGV[5] then return {'epoch'} end
+// attempts begins the scripts that read or write what is known of a change.
+const attempts = `
 local t = redis.call('TIME')
-local left = tonumber(ARGV[7]) - (t[1] * 1000 + math.floor(t[2] / 1000) - tonumber(string.match(epoch, '%d+$')))
-if left > 0 then return {'young', left} end
-local e = redis.call('HMGET', KEYS[1], 'nonce', 'state', 'sealed')
-if e[1] and ARGV[4] == '0' then
-  local stale = ARGV[3] == '1' and redis.call('GET', KEYS[2]) ~= e[1]
-  if not stale or e[2] ~= 'done' then
-    return {e[2], redis.call('PTTL', KEYS[1]), e[3] or ''}
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local function drop(nonce)
+  redis.call('HDEL', KEYS[1], 'state:' .. nonce, 'sealed:' .. nonce, 'until:' .. nonce)
+end
+local function ends(nonce)
+  return tonumber(redis.call('HGET', KEYS[1], 'until:' .. nonce) or '0')
+end
+local function is(nonce)
+  return redis.call('HGET', KEYS[1], 'state:' .. nonce)
+end
+local function known()
+  local chain = {}
+  for nonce in string.gmatch(redis.call('HGET', KEYS[1], 'chain') or '', '[^,]+') do
+    if ends(nonce) > now then chain[#chain + 1] = nonce else drop(nonce) end
+  end
+  return chain
+end
+local function put(nonce, state, sealed, left)
+  redis.call('HSET', KEYS[1], 'state:' .. nonce, state, 'sealed:' .. nonce, sealed,
+    'until:' .. nonce, string.format('%.0f', now + tonumber(left)))
+end
+local function save(chain)
+  if #chain == 0 then
+    redis.call('DEL', KEYS[1])
+    return
+  end
+  local last = 0
+  for _, nonce in ipairs(chain) do last = math.max(last, ends(nonce)) end
+  redis.call('HSET', KEYS[1], 'chain', table.concat(chain, ','))
+  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last))
+end
+local function place(chain, nonce)
+  for i, other in ipairs(chain) do
+    if other == nonce then return i end
   end
 end
-redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'nonce', ARGV[1], 'state', 'running')
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+`
+
+var (
+	// beginScript begins a change, or says what is known of the same one.
+	beginScript = replicas.NewScript(3, attempts+`
+local epoch = redis.call('GET', KEYS[3])
+if not epoch or epoch ~= ARGV[5] then return {'epoch'} end
+local young = tonumber(ARGV[7]) - (now - tonumber(string.match(epoch, '%d+$')))
+if young > 0 then return {'young', young} end
+local chain = known()
+local last = chain[#chain]
+if last then
+  local stale = ARGV[3] == '1' and redis.call('GET', KEYS[2]) ~= last
+  if ARGV[4] == '0' and not (stale and is(last) == 'done') then
+    return {is(last), ends(last) - now, redis.call('HGET', KEYS[1], 'sealed:' .. last) or ''}
+  end
+  if stale then
+    redis.call('DEL', KEYS[1])
+    chain = {}
+  end
+end
+chain[#chain + 1] = ARGV[1]
+put(ARGV[1], 'running', '', ARGV[2])
+save(chain)
 if ARGV[3] == '1' then redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[6]) end
 return {'begun'}`)
 
-	// endScript ends a change, unless it was repeated meanwhile. It says 'lost'
-	// when Redis does not know of it.
-	endScript = replicas.NewScript(2, `
-local nonce = redis.call('HGET', KEYS[1], 'nonce')
-if not nonce then return 'lost' end
-if nonce ~= ARGV[1] then return 'repeated' end
-if ARGV[3] == 'undone' or (ARGV[2] == '1' and redis.call('GET', KEYS[2]) ~= ARGV[1]) then
-  redis.call('DEL', KEYS[1])
+	// endScript ends a change. It says 'lost' when Redis does not know of it.
+	endScript = replicas.NewScript(2, attempts+`
+local chain = known()
+local at = place(chain, ARGV[1])
+if not at then return 'lost' end
+local holder = ARGV[2] == '1' and redis.call('GET', KEYS[2])
+if ARGV[3] == 'undone' or (ARGV[2] == '1' and (place(chain, holder) or 0) < at) then
+  drop(ARGV[1])
+  table.remove(chain, at)
+  if holder == ARGV[1] and #chain > 0 then redis.call('SET', KEYS[2], chain[#chain], 'PX', ARGV[6]) end
+  save(chain)
   return 'ok'
 end
-redis.call('HSET', KEYS[1], 'state', 'done', 'sealed', ARGV[4])
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
-if ARGV[2] == '1' then redis.call('PEXPIRE', KEYS[2], ARGV[6]) end
+put(ARGV[1], 'done', ARGV[4], ARGV[5])
+local left = {}
+for i, nonce in ipairs(chain) do
+  if i < at and is(nonce) == 'done' then drop(nonce) else left[#left + 1] = nonce end
+end
+save(left)
+if holder then redis.call('PEXPIRE', KEYS[2], ARGV[6]) end
 return 'ok'`)
 
-	renewScript = replicas.NewScript(1, `
-if redis.call('HGET', KEYS[1], 'nonce') == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return 'ok'`)
-
-	// tellScript tells of a change that Redis has lost.
-	tellScript = replicas.NewScript(1, `
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  redis.call('HSET', KEYS[1], 'nonce', ARGV[1], 'state', ARGV[2], 'sealed', ARGV[3])
-  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+	renewScript = replicas.NewScript(1, attempts+`
+local chain = known()
+if place(chain, ARGV[1]) and is(ARGV[1]) == 'running' then
+  put(ARGV[1], 'running', '', ARGV[2])
+  save(chain)
 end
 return 'ok'`)
+
+	// tellScript tells of a change that Redis has lost: what is under way counts
+	// before what has ended.
+	tellScript = replicas.NewScript(1, attempts+`
+local chain = known()
+if not place(chain, ARGV[1]) then
+  put(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+  table.insert(chain, ARGV[2] == 'running' and #chain + 1 or 1, ARGV[1])
+  save(chain)
+end
+return 'ok'`)
+
+	// takeScript uses up a consent; see [Shared.Take]. What was asked before Redis
+	// lost its data may have been used, which nobody knows any more.
+	takeScript = replicas.NewScript(2, `
+local epoch = redis.call('GET', KEYS[2])
+if not epoch or tonumber(ARGV[1]) < tonumber(string.match(epoch, '%d+$')) then return 0 end
+if redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[2]) then return 1 end
+return 0`)
 
 	// epochScript names the data in Redis, which is new when it has no name.
 	epochScript = replicas.NewScript(1, `
@@ -263,7 +332,7 @@ func flagged(b bool) string {
 // Do is like [Memory.Do], for all replicas.
 func (s *Shared) Do(ctx context.Context, w Write, repeat bool, send func() (*neonpanel.Response, error)) Answer {
 	o := own{
-		key:      "neonpanel:mcp:write:" + s.keys.Name("write", w.Subject, w.ClientID, w.Tool, string(w.Request)),
+		key:      "neonpanel:mcp:write:" + s.keys.Name("write", w.Subject, w.Tool, string(w.Request)),
 		target:   "neonpanel:mcp:target:" + s.keys.Name("target", w.Target),
 		nonce:    nonce(),
 		replaces: w.Replaces, state: running,

@@ -252,12 +252,12 @@ func TestWhatRedisIsToldByOthersIsNotBelieved(t *testing.T) {
 		t.Fatalf("%v %v", names, err)
 	}
 	// The answer to one change in the place of the other, and one made up.
-	other, err := redis.Bytes(all[0].redis.Do(t.Context(), "HGET", names[0], "sealed"))
+	other, err := redis.Bytes(all[0].redis.Do(t.Context(), "HGET", names[0], "sealed:"+attempt(t, all[0], names[0])))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, sealed := range [][]byte{other, []byte(`{"response":{"Body":"eA=="}}`), nil} {
-		if _, err := all[0].redis.Do(t.Context(), "HSET", names[1], "sealed", sealed); err != nil {
+		if _, err := all[0].redis.Do(t.Context(), "HSET", names[1], "sealed:"+attempt(t, all[0], names[1]), sealed); err != nil {
 			t.Fatal(err)
 		}
 		refused := 0
@@ -296,8 +296,10 @@ func TestADeadReplicasChangeIsOfUnknownOutcome(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		if state, _ := redis.String(all[1].redis.Do(t.Context(), "HGET", name, "state")); state == running {
-			if _, err := all[1].redis.Do(t.Context(), "PEXPIRE", name, (Keep - time.Second).Milliseconds()); err != nil {
+		n := attempt(t, all[1], name)
+		if state, _ := redis.String(all[1].redis.Do(t.Context(), "HGET", name, "state:"+n)); state == running {
+			end := time.Now().Add(Keep - time.Second).UnixMilli()
+			if _, err := all[1].redis.Do(t.Context(), "HSET", name, "until:"+n, end); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -307,4 +309,112 @@ func TestADeadReplicasChangeIsOfUnknownOutcome(t *testing.T) {
 	}
 	close(release)
 	<-ended
+}
+
+// attempt is the only one at a change that Redis knows of.
+func attempt(t *testing.T, p *pod, name string) string {
+	t.Helper()
+	nonce, err := redis.String(p.redis.Do(t.Context(), "HGET", name, "chain"))
+	if err != nil || nonce == "" || strings.Contains(nonce, ",") {
+		t.Fatalf("%q: %v", nonce, err)
+	}
+	return nonce
+}
+
+func TestARepetitionElsewhereThatWasNotMadeLeavesWhatItRepeatsInForce(t *testing.T) {
+	t.Parallel()
+	all := pods(t, redistest.Start(t), 2)
+	for name, first := range map[string]error{"made": nil, "perhaps made": unknown} {
+		for kind, w := range map[string]Write{"creates": change("46", name), "replaces": replacing(name)} {
+			s := &sender{err: first}
+			all[0].Do(t.Context(), w, false, s.send)
+			for i := range 4 {
+				s.err = refused
+				if a := all[i%2].Do(t.Context(), w, true, s.send); !errors.As(a.Err, new(*neonpanel.Error)) || !Undone(a.Err) || a.First {
+					t.Fatalf("%s, %s: the repetition: %+v", name, kind, a)
+				}
+				s.err = nil
+				if a := all[(i+1)/2%2].Do(t.Context(), w, false, s.send); !a.First || (a.Err == nil) != (first == nil) {
+					t.Errorf("%s, %s: %+v", name, kind, a)
+				}
+			}
+			if s.n.Load() != 5 {
+				t.Errorf("%s, %s: sent %d times", name, kind, s.n.Load())
+			}
+			if a := all[1].Do(t.Context(), w, true, s.send); a.Err != nil || a.First {
+				t.Errorf("%s, %s: %+v", name, kind, a)
+			}
+			if a := all[0].Do(t.Context(), w, false, s.send); !a.First || a.Err != nil || string(a.Response.Body) != `{"n":6}` {
+				t.Errorf("%s, %s: the repetition that was made does not count: %+v", name, kind, a)
+			}
+		}
+	}
+}
+
+func TestRepetitionsBesideEachOtherElsewhere(t *testing.T) {
+	t.Parallel()
+	all := pods(t, redistest.Start(t), 2)
+	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
+		for made := range 8 {
+			for _, w := range []Write{change("46", fmt.Sprint(order, made)), {Subject: "46", Tool: "bills_update", Request: []byte("x"), Target: fmt.Sprint(order, made), Replaces: true}} {
+				w.Request = fmt.Append(w.Request, order, made)
+				var release, ended [3]chan struct{}
+				for i := range release {
+					release[i], ended[i] = make(chan struct{}), make(chan struct{})
+					started := make(chan struct{})
+					go func() {
+						defer close(ended[i])
+						all[i%2].Do(context.Background(), w, i > 0, func() (*neonpanel.Response, error) {
+							close(started)
+							<-release[i]
+							if made&(1<<i) == 0 {
+								return nil, refused
+							}
+							return &neonpanel.Response{Body: []byte("made")}, nil
+						})
+					}()
+					<-started
+				}
+				for _, i := range order {
+					close(release[i])
+					<-ended[i]
+				}
+				s := &sender{}
+				if a := all[1].Do(t.Context(), w, false, s.send); a.First != (made != 0) || a.Err != nil {
+					t.Errorf("%v, %03b, %v: %+v", order, made, w.Replaces, a)
+				}
+			}
+		}
+	}
+}
+
+func TestAConsentIsUsedOnceByAllReplicas(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	all, s := pods(t, server, 2), &sender{}
+	all[0].Do(t.Context(), change("46", "warm"), false, s.send)
+	asked := time.Now()
+	take := func(p *pod, id string) bool {
+		ok, err := p.Take(t.Context(), id, asked, asked.Add(10*time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	if !take(all[0], "a") || take(all[1], "a") || take(all[0], "a") || !take(all[1], "b") {
+		t.Error("a consent was used twice, or not at all")
+	}
+	server.Kill()
+	if ok, err := all[0].Take(t.Context(), "c", asked, asked.Add(time.Minute)); ok || err == nil {
+		t.Error("a consent counts though nobody knows whether it was used")
+	}
+	server.Again()
+	eventually(t, all[0], "warm", s)
+	if take(all[0], "a") || take(all[0], "c") {
+		t.Error("a consent from before the loss of the data counts")
+	}
+	asked = time.Now()
+	if !take(all[0], "d") {
+		t.Error("a new consent does not count")
+	}
 }

@@ -23,7 +23,7 @@ const Keep = 2 * time.Minute
 
 // Write is a change that somebody wants made.
 type Write struct {
-	Subject, ClientID, Tool string
+	Subject, Tool string
 	// Request is the canonical form of the request: equal for equal changes.
 	Request []byte
 	// Target is the path that is changed.
@@ -83,6 +83,9 @@ type entry struct {
 	// Under the memory's lock.
 	at    *list.Element // nil while it runs, and when it is not remembered
 	stale bool          // another change was made to the target meanwhile
+	// before is the same change, made earlier, of which this one is a repetition:
+	// it is in force again when this one turns out not to have been made.
+	before *entry
 }
 
 // New makes a Memory.
@@ -105,16 +108,17 @@ func New(options Options) *Memory {
 // way, Do waits for it. With repeat, it is made in any case.
 //
 // A change that was surely not made (see [Undone]) is not remembered, so that it
-// can be tried again.
+// can be tried again. When that was a repetition, what is known of the change
+// that it repeats stays in force for the rest of its time.
 func (m *Memory) Do(ctx context.Context, w Write, repeat bool, send func() (*neonpanel.Response, error)) Answer {
-	id := m.hash("write", w.Subject, w.ClientID, w.Tool, string(w.Request))
+	id := m.hash("write", w.Subject, w.Tool, string(w.Request))
 	for {
 		m.mu.Lock()
 		m.forgetOld()
 		before := m.entries[id]
 		if before == nil || repeat {
 			e := &entry{
-				id: id, owner: m.hash("owner", w.Subject, w.ClientID), target: m.hash("target", w.Target),
+				id: id, owner: m.hash("owner", w.Subject), target: m.hash("target", w.Target),
 				replaces: w.Replaces, done: make(chan struct{}),
 			}
 			m.begin(e)
@@ -140,20 +144,24 @@ func (m *Memory) Do(ctx context.Context, w Write, repeat bool, send func() (*neo
 // begin notes that a change is under way; the caller holds the lock.
 func (m *Memory) begin(e *entry) {
 	if e.replaces {
+		var ended []*entry
 		for id, other := range m.entries {
 			if id == e.id || other.target != e.target || !other.replaces {
 				continue
 			}
-			if other.at == nil {
-				other.stale = true
-			} else {
-				m.forget(other)
+			for ; other != nil; other = other.before {
+				if other.at == nil {
+					other.stale = true
+				} else {
+					ended = append(ended, other)
+				}
 			}
 		}
+		for _, other := range ended {
+			m.forget(other)
+		}
 	}
-	if before := m.entries[e.id]; before != nil && before.at != nil {
-		m.forget(before)
-	}
+	e.before = m.entries[e.id]
 	m.entries[e.id] = e
 }
 
@@ -177,12 +185,17 @@ func (m *Memory) end(e *entry) {
 	defer m.mu.Unlock()
 	defer close(e.done)
 	e.ended = m.options.Now()
-	if m.entries[e.id] != e { // it was repeated meanwhile, which counts
+	if e.stale || Undone(e.err) {
+		m.unlink(e)
 		return
 	}
-	if e.stale || Undone(e.err) {
-		delete(m.entries, e.id)
-		return
+	// It counts from now on, in the place of those that it repeats.
+	for b := e.before; b != nil; {
+		next := b.before
+		if b.at != nil {
+			m.forget(b)
+		}
+		b = next
 	}
 	e.at = m.kept.PushBack(e)
 	m.owned[e.owner]++
@@ -221,13 +234,28 @@ func (m *Memory) forgetOld() {
 // forget drops a change that has ended; the caller holds the lock.
 func (m *Memory) forget(e *entry) {
 	m.kept.Remove(e.at)
-	if m.entries[e.id] == e {
-		delete(m.entries, e.id)
-	}
+	m.unlink(e)
 	if m.owned[e.owner]--; m.owned[e.owner] == 0 {
 		delete(m.owned, e.owner)
 	}
 	m.bytes -= size(e)
+}
+
+// unlink takes a change out of those with its id; the caller holds the lock.
+func (m *Memory) unlink(e *entry) {
+	switch head := m.entries[e.id]; {
+	case head == e && e.before == nil:
+		delete(m.entries, e.id)
+	case head == e:
+		m.entries[e.id] = e.before
+	default:
+		for ; head != nil; head = head.before {
+			if head.before == e {
+				head.before = e.before
+				return
+			}
+		}
+	}
 }
 
 func size(e *entry) int {

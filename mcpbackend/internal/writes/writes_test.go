@@ -48,7 +48,7 @@ func (s *sender) send() (*neonpanel.Response, error) {
 }
 
 func change(subject, request string) Write {
-	return Write{Subject: subject, ClientID: "app", Tool: "bills_create", Request: []byte(request), Target: "/bills"}
+	return Write{Subject: subject, Tool: "bills_create", Request: []byte(request), Target: "/bills"}
 }
 
 func TestTheSameChangeIsMadeOnce(t *testing.T) {
@@ -66,10 +66,9 @@ func TestTheSameChangeIsMadeOnce(t *testing.T) {
 		"on purpose":            {base, 0, true, 2},
 		"another request":       {change("46", "b"), 0, false, 2},
 		"another user":          {change("47", "a"), 0, false, 2},
-		"another client":        {Write{"46", "other", "bills_create", []byte("a"), "/bills", false}, 0, false, 2},
-		"another tool":          {Write{"46", "app", "invoices_create", []byte("a"), "/bills", false}, 0, false, 2},
-		"parts moved about":     {Write{"46", "ap", "pbills_create", []byte("a"), "/bills", false}, 0, false, 2},
-		"a target is no matter": {Write{"46", "app", "bills_create", []byte("a"), "/elsewhere", false}, 0, false, 1},
+		"another tool":          {Write{"46", "invoices_create", []byte("a"), "/bills", false}, 0, false, 2},
+		"parts moved about":     {Write{"46b", "ills_create", []byte("a"), "/bills", false}, 0, false, 2},
+		"a target is no matter": {Write{"46", "bills_create", []byte("a"), "/elsewhere", false}, 0, false, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -287,7 +286,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	for i := range 100 {
 		m.Do(t.Context(), change("busy", fmt.Sprint(i)), false, send)
 	}
-	if n := m.owned[m.hash("owner", "busy", "app")]; n != 10 {
+	if n := m.owned[m.hash("owner", "busy")]; n != 10 {
 		t.Errorf("one caller holds %d", n)
 	}
 	if a := m.Do(t.Context(), change("49", "999"), false, send); !a.First {
@@ -306,11 +305,11 @@ func TestMemoryIsBounded(t *testing.T) {
 func TestNothingOfARequestIsKeptInClear(t *testing.T) {
 	t.Parallel()
 	m, s := New(Options{}), &sender{}
-	w := Write{Subject: "subject-46", ClientID: "client-x", Tool: "tool", Request: []byte("secret-arguments"), Target: "/secret-path"}
+	w := Write{Subject: "subject-46", Tool: "tool", Request: []byte("secret-arguments"), Target: "/secret-path"}
 	m.Do(t.Context(), w, false, s.send)
 	for _, e := range m.entries {
 		kept := fmt.Sprintf("%+v %x", *e, e.id)
-		for _, secret := range []string{"secret", "subject-46", "client-x"} {
+		for _, secret := range []string{"secret", "subject-46"} {
 			if strings.Contains(kept, secret) {
 				t.Errorf("%s is kept: %s", secret, kept)
 			}
@@ -319,5 +318,114 @@ func TestNothingOfARequestIsKeptInClear(t *testing.T) {
 	other := New(Options{})
 	if m.hash("x") == other.hash("x") {
 		t.Error("the hash has no key")
+	}
+}
+
+// refused and unknown are how a change can end that was not, or may have been, made.
+var (
+	refused = &neonpanel.Error{Class: neonpanel.RateLimited, Status: 429}
+	unknown = &neonpanel.Error{Class: neonpanel.Unavailable, Status: 503}
+)
+
+func TestARepetitionThatWasNotMadeLeavesWhatItRepeatsInForce(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]error{"made": nil, "perhaps made": unknown} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for kind, w := range map[string]Write{
+				"creates":  change("46", "a"),
+				"replaces": {Subject: "46", Tool: "bills_update", Request: []byte("a"), Target: "/bills/7", Replaces: true},
+			} {
+				c := &clock{now: time.Unix(1_800_000_000, 0)}
+				m, s := New(Options{Now: c.Now}), &sender{err: first}
+				m.Do(t.Context(), w, false, s.send)
+				c.add(time.Minute)
+				for range 2 {
+					s.err = refused
+					if a := m.Do(t.Context(), w, true, s.send); !errors.Is(a.Err, refused) || a.First {
+						t.Fatalf("%s: the repetition: %+v", kind, a)
+					}
+					s.err = nil
+					if a := m.Do(t.Context(), w, false, s.send); !a.First || !errors.Is(a.Err, first) || a.Ago != time.Minute {
+						t.Errorf("%s: %+v", kind, a)
+					}
+				}
+				if s.n.Load() != 3 {
+					t.Errorf("%s: sent %d times", kind, s.n.Load())
+				}
+				// Its time is its own.
+				c.add(Keep - time.Minute)
+				if a := m.Do(t.Context(), w, false, s.send); a.First || s.n.Load() != 4 || len(m.entries) != 1 || m.kept.Len() != 1 {
+					t.Errorf("%s: after its time: %+v, %d entries", kind, a, len(m.entries))
+				}
+			}
+		})
+	}
+}
+
+// Attempts at the same change beside each other, ended in every order: what counts
+// is the last one that may have been made.
+func TestRepetitionsBesideEachOther(t *testing.T) {
+	t.Parallel()
+	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
+		for made := range 8 {
+			t.Run(fmt.Sprintf("%v %03b", order, made), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					m := New(Options{})
+					var release, ended [3]chan struct{}
+					for i := range release {
+						release[i], ended[i] = make(chan struct{}), make(chan struct{})
+						go func() {
+							m.Do(context.Background(), change("46", "a"), i > 0, func() (*neonpanel.Response, error) {
+								<-release[i]
+								if made&(1<<i) == 0 {
+									return nil, refused
+								}
+								return &neonpanel.Response{Body: []byte("made")}, nil
+							})
+							close(ended[i])
+						}()
+						synctest.Wait()
+					}
+					for _, i := range order {
+						close(release[i])
+						<-ended[i]
+					}
+					s := &sender{}
+					if a := m.Do(context.Background(), change("46", "a"), false, s.send); a.First != (made != 0) || a.Err != nil {
+						t.Errorf("%+v", a)
+					}
+					time.Sleep(Keep)
+					m.Do(context.Background(), change("46", "b"), false, s.send)
+					if len(m.entries) != 1 || m.kept.Len() != 1 || m.bytes != len(`{"n":1}`) || len(m.owned) != 1 {
+						t.Errorf("%d entries, %d kept, %d bytes", len(m.entries), m.kept.Len(), m.bytes)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestAConsentIsUsedOnce(t *testing.T) {
+	t.Parallel()
+	c := &clock{now: time.Unix(1_800_000_000, 0)}
+	consents := NewConsents(c.Now)
+	take := func(id string) bool {
+		ok, err := consents.Take(t.Context(), id, c.Now(), c.Now().Add(10*time.Minute))
+		return ok && err == nil
+	}
+	if !take("a") || take("a") || !take("b") || take("b") {
+		t.Error("a consent was used twice, or not at all")
+	}
+	for i := range mostConsents - 2 {
+		take(fmt.Sprint(i))
+	}
+	if take("one too many") || take("a") {
+		t.Error("a consent that is still good was forgotten")
+	}
+	c.add(10 * time.Minute)
+	if !take("the next") || len(consents.used) != 1 {
+		t.Errorf("%d are remembered after their time", len(consents.used))
 	}
 }
