@@ -210,7 +210,7 @@ func (j *judge) together(s Settings, c Config) {
 	hasSecret := s.IntrospectionClientSecret != "" || s.IntrospectionClientSecretFile != ""
 	hasKey := s.IntrospectionKeyFile != ""
 	if hasKey && hasSecret {
-		j.fault("AUTHZ_INTROSPECTION_KEY_FILE", s.IntrospectionKeyFile, "a key or a client secret, not both")
+		j.faults = append(j.faults, "AUTHZ_INTROSPECTION_KEY_FILE: both it and a client secret are set; allowed: a key or a client secret, not both")
 	}
 	switch {
 	case in.ClientID == "" && hasSecret:
@@ -436,6 +436,9 @@ func (j *judge) audiences(setting, given, publicURL string) (accepted []string, 
 
 // secret takes a secret from its setting or from its file, never from both.
 func (j *judge) secret(setting, given, file string) func() (string, error) {
+	if given != "" && strings.TrimSpace(given) == "" {
+		j.faults = append(j.faults, setting+": is blank; allowed: a secret, or none")
+	}
 	if file == "" {
 		return func() (string, error) { return given, nil }
 	}

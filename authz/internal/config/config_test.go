@@ -355,6 +355,58 @@ func TestSecretFileThatIsNoneIsAFault(t *testing.T) {
 	}
 }
 
+// Where the name of a file should be, the secret itself may stand by mistake.
+func TestASecretInThePlaceOfItsFileIsNotShown(t *testing.T) {
+	t.Parallel()
+	fields := map[string]func(*config.Settings) *string{
+		"UPSTREAM_PROXY_FILE":                    func(s *config.Settings) *string { return &s.UpstreamProxyFile },
+		"AUTHZ_INTROSPECTION_CLIENT_SECRET_FILE": func(s *config.Settings) *string { return &s.IntrospectionClientSecretFile },
+		"AUTHZ_INTROSPECTION_KEY_FILE":           func(s *config.Settings) *string { return &s.IntrospectionKeyFile },
+		"AUTHZ_REDIS_URL_FILE":                   func(s *config.Settings) *string { return &s.RedisURLFile },
+		"AUTHZ_REDIS_SECRET_FILE":                func(s *config.Settings) *string { return &s.RedisSecretFile },
+		"AUTHZ_TLS_KEY":                          func(s *config.Settings) *string { return &s.TLSKey },
+	}
+	for setting, field := range fields {
+		for _, given := range []string{
+			"hunter2", "http://user:hunter2@proxy:3128", "/hunter2/hunter2", "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
+			"hunter2\x00", strings.Repeat("hunter2", 1000),
+		} {
+			// Alone, and beside the other form of the secret.
+			for _, both := range []bool{false, true} {
+				s := least()
+				s.IntrospectionClientID = "gateway"
+				if both {
+					s.UpstreamProxy, s.IntrospectionClientSecret, s.RedisURL, s.RedisSecret = "http://proxy:3128", "x", "redis://127.0.0.1", strings.Repeat("x", 32)
+				}
+				*field(&s) = given
+				_, err := s.Validate()
+				if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), setting+": names no file") ||
+					!strings.Contains(err.Error(), "give the path of the file") {
+					t.Errorf("%s=%.60q: %.600v", setting, given, err)
+				}
+			}
+		}
+	}
+}
+
+func TestABlankSecretIsAFault(t *testing.T) {
+	t.Parallel()
+	s := least()
+	s.IntrospectionClientID, s.IntrospectionClientSecret = "gateway", "  "
+	if _, err := s.Validate(); err == nil || !strings.Contains(err.Error(), "AUTHZ_INTROSPECTION_CLIENT_SECRET: is blank") {
+		t.Error(err)
+	}
+}
+
+func TestAQueryInAFaultyURLIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	s := least()
+	s.JWKSURL, s.IntrospectionURL = "http://keys.example/jwks?api_key=hunter2", "http://x.example/?a@b=hunter2"
+	if _, err := s.Validate(); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "http://keys.example/jwks?xxxxx") {
+		t.Error(err)
+	}
+}
+
 // A kill switch with a fault is found with all other faults, and nothing starts
 // without it.
 func TestBrokenDenyFileIsAFaultAmongOthers(t *testing.T) {

@@ -35,9 +35,30 @@ type followed[T any] struct {
 func follow[T any](j *judge, setting, file, allowed string, parse func([]byte) (T, error)) func() (T, error) {
 	f := &followed[T]{file: file, parse: parse}
 	if _, err := f.get(); err != nil {
-		j.fault(setting, file, "%s (%s)", allowed, err)
+		j.secretFile(setting, file, allowed, err)
 	}
 	return f.get
+}
+
+// secretFile is fault for the name of a file that holds a secret. What names no
+// file may be the secret itself, by mistake: it is not shown, nor is the text of an
+// error of the system, which holds it too.
+func (j *judge) secretFile(setting, file, allowed string, err error) {
+	if _, missing := os.Stat(file); missing != nil {
+		j.faults = append(j.faults, fmt.Sprintf("%s: names no file that can be found (%s); allowed: %s; give the path of the file, not what is in it",
+			setting, bare(missing), allowed))
+		return
+	}
+	j.fault(setting, file, "%s (%s)", allowed, bare(err))
+}
+
+// bare is an error of the system without the name of its file.
+func bare(err error) error {
+	var of *os.PathError
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
 }
 
 func (f *followed[T]) get() (T, error) {

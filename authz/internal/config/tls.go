@@ -27,6 +27,8 @@ func (j *judge) tls(s Settings) *mtls.Options {
 		switch {
 		case file.given == "":
 			j.fault(file.setting, "", "%s: TLS takes AUTHZ_TLS_CERT, AUTHZ_TLS_KEY and AUTHZ_TLS_CLIENT_CA", file.allowed)
+		case file.wrong != nil && file.setting == "AUTHZ_TLS_KEY":
+			j.secretFile(file.setting, file.given, file.allowed, file.wrong)
 		case file.wrong != nil:
 			j.fault(file.setting, file.given, "%s (%s)", file.allowed, file.wrong)
 		}

@@ -109,9 +109,13 @@ func secure(u *url.URL) bool {
 
 var scheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
 
-// redact keeps a password out of the fault's text. What is faulty may be no
-// URL, so that all between the scheme, if there is one, and the last @ counts.
+// redact keeps a password out of the fault's text, and a query, which may hold a
+// key. What is faulty may be no URL, so that all between the scheme, if there is
+// one, and the last @ counts.
 func redact(given string) string {
+	if at := strings.IndexByte(given, '?'); at >= 0 && at+1 < len(given) {
+		return redact(given[:at]) + "?xxxxx"
+	}
 	at := strings.LastIndexByte(given, '@')
 	if at < 0 {
 		return given

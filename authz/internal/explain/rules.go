@@ -9,13 +9,14 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/scopes"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
 	"github.com/neonpanel/mcp-gateway/authz/internal/trail"
+	"github.com/neonpanel/mcp-gateway/authz/internal/upstream"
 	"github.com/neonpanel/mcp-gateway/authz/internal/verifier"
 )
 
 // decidedBy names the settings that a check goes by, as they are in force, or
 // the rule that no setting changes.
 func decidedBy(c config.Config, issuer verifier.Metadata, check trail.Check) string {
-	keys := "AUTHZ_JWKS_URL=" + or(c.JWKSURL, "(the issuer's metadata) "+issuer.JWKSURL())
+	keys := "AUTHZ_JWKS_URL=" + or(upstream.Shown(c.JWKSURL), "(the issuer's metadata) "+upstream.Shown(issuer.JWKSURL()))
 	switch check {
 	case trail.Form:
 		return "AUTHZ_TOKEN_MODE=" + c.TokenMode + "; visible ASCII, no comma"
@@ -73,7 +74,7 @@ func decidedBy(c config.Config, issuer verifier.Metadata, check trail.Check) str
 		if c.Introspection.ClientID == "" {
 			return "AUTHZ_INTROSPECTION_CLIENT_ID=(none): off"
 		}
-		return "AUTHZ_INTROSPECTION_URL=" + or(c.Introspection.URL, "(the issuer's metadata) "+issuer.IntrospectionURL()) +
+		return "AUTHZ_INTROSPECTION_URL=" + or(upstream.Shown(c.Introspection.URL), "(the issuer's metadata) "+upstream.Shown(issuer.IntrospectionURL())) +
 			", AUTHZ_INTROSPECTION_CLIENT_ID=" + c.Introspection.ClientID + ", AUTHZ_INTROSPECT_JWT=" + strconv.FormatBool(c.Introspection.JWT)
 	case trail.DenyList:
 		return "AUTHZ_DENY_FILE=" + or(c.DenyFile, "(none)")

@@ -166,7 +166,11 @@ func (c *Client) Confirm(ctx context.Context, raw string, own jwt.Judgement) (jw
 	if len(who.Scopes) == 0 {
 		who.Scopes = nil
 	}
-	said.Audience, said.Asked = own.Audience, asked
+	// With AUTHZ_AUDIENCE_MODE=report: what either would be refused for.
+	if own.Audience != "" {
+		said.Audience = own.Audience
+	}
+	said.Asked = asked
 	return said, nil
 }
 
@@ -284,7 +288,8 @@ func down(err error) bool {
 func Parse(body []byte) (strictjson.Object, error) {
 	object, err := strictjson.ParseObject(body)
 	if err != nil {
-		return nil, err
+		// Its text quotes the body, and that may repeat the token.
+		return nil, errors.New("the answer is not one JSON object in which no member is repeated")
 	}
 	if active := string(object.Get("active")); active != "true" && active != "false" {
 		return nil, errors.New("active is missing or not a boolean")

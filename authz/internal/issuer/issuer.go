@@ -321,7 +321,7 @@ func (i *Issuer) FetchKeys(ctx context.Context) ([]byte, error) {
 	}
 	data, err := i.config.Client.Get(ctx, address, maxDocument)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", address, err)
+		return nil, fmt.Errorf("%s: %w", upstream.Shown(address), err)
 	}
 	return data, nil
 }

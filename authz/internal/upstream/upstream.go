@@ -41,6 +41,12 @@ func NewTransport(proxy func() (*url.URL, error), caFile string) (*http.Transpor
 		MaxResponseHeaderBytes: 64 << 10,
 	}
 	if proxy != nil {
+		t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+			if answer.StatusCode != http.StatusOK {
+				return failure{fmt.Sprintf("the proxy answered with status %d", answer.StatusCode), &StatusError{answer.StatusCode}}
+			}
+			return nil
+		}
 		t.Proxy = func(r *http.Request) (*url.URL, error) {
 			if isLoopback(r.URL.Hostname()) {
 				return nil, nil
@@ -118,12 +124,63 @@ type brokenError struct{ error }
 
 func (e brokenError) Unwrap() error { return e.error }
 
+// failure says of an error what may be shown of it.
+type failure struct {
+	what string
+	err  error
+}
+
+func (e failure) Error() string { return e.what }
+func (e failure) Unwrap() error { return e.err }
+
+// classify keeps the text of what this machine found out. The errors of net/http
+// also quote what the server sent, such as a Location that repeats the token which
+// it was asked about, and the URL with its query: of those, the kind remains.
+func classify(err error) error {
+	var (
+		redirect redirectError
+		shown    failure
+		network  *net.OpError
+		record   tls.RecordHeaderError
+		mistrust *tls.CertificateVerificationError
+		late     net.Error
+	)
+	switch {
+	case errors.As(err, &redirect):
+		return failure{redirect.what, err}
+	case errors.As(err, &shown):
+		return failure{shown.what, err}
+	case errors.Is(err, context.Canceled):
+		return failure{context.Canceled.Error(), err}
+	case errors.As(err, &network):
+		return failure{network.Error(), err}
+	case errors.As(err, &late) && late.Timeout():
+		return failure{"no answer in time", err}
+	case errors.As(err, &mistrust):
+		return failure{mistrust.Error(), err}
+	case errors.As(err, &record):
+		return failure{"the server does not speak TLS", err}
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return failure{"the server closed the connection before the answer was there", err}
+	}
+	return failure{"the answer is not what HTTP allows", err}
+}
+
 func broken(err error) error {
 	var late net.Error
 	if errors.As(err, new(redirectError)) || errors.As(err, &late) && late.Timeout() || errors.Is(err, context.Canceled) {
-		return err
+		return classify(err)
 	}
-	return brokenError{err}
+	return brokenError{classify(err)}
+}
+
+// Shown is an address as it may be logged: without its query, which may hold a key.
+func Shown(address string) string {
+	at := strings.IndexByte(address, '?')
+	if at < 0 {
+		return address
+	}
+	return address[:at] + "?…"
 }
 
 // Broken reports that a connection failed before the whole answer was there: no
@@ -155,7 +212,11 @@ func (c *Client) PostForm(ctx context.Context, address string, form url.Values, 
 	// form may be sent again on a new connection when a kept-alive one turns
 	// out to be dead.
 	request.Header["Idempotency-Key"] = []string{}
-	return c.do(request, limit)
+	body, err := c.do(request, limit)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", Shown(address), err)
+	}
+	return body, nil
 }
 
 func (c *Client) do(request *http.Request, limit int64) ([]byte, error) {

@@ -130,6 +130,64 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
+// A server can put what it was asked into what it answers: none of that may come
+// into a log, nor the query of an address.
+func TestErrorsDoNotQuoteTheServer(t *testing.T) {
+	t.Parallel()
+	const said, key = "hunter2", "hunter3"
+	for name, c := range map[string]struct{ answer, want string }{
+		"a redirect":              {"HTTP/1.1 302 Found\r\nLocation: https://other.example/" + said + "\r\nContent-Length: 0\r\n\r\n", "redirect"},
+		"a redirect to no URL":    {"HTTP/1.1 302 Found\r\nLocation: http://[" + said + "\r\nContent-Length: 0\r\n\r\n", "HTTP"},
+		"a status text":           {"HTTP/1.1 500 " + said + "\r\nContent-Length: 0\r\n\r\n", "status 500"},
+		"no status":               {"HTTP/1.1 " + said + "\r\n\r\n", "HTTP"},
+		"no HTTP":                 {said + "\r\n\r\n", "HTTP"},
+		"no header":               {"HTTP/1.1 200 OK\r\n" + said + "\r\n\r\n", "HTTP"},
+		"no length":               {"HTTP/1.1 200 OK\r\nContent-Length: " + said + "\r\n\r\n", "HTTP"},
+		"an unknown encoding":     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + said + "\r\n\r\n", "HTTP"},
+		"nothing":                 {"", "closed the connection"},
+		"less than it says":       {"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + said, "closed the connection"},
+		"a chunk that is not one": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + said + "\r\n", "HTTP"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				connection, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer connection.Close()
+				_, _ = io.WriteString(connection, c.answer)
+			})
+			client := newClient(t, "")
+			_, get := client.Get(t.Context(), address+"/x?api_key="+key, 1000)
+			_, post := client.PostForm(t.Context(), address+"/x?api_key="+key, url.Values{"token": {said}}, "u", "p", 1000)
+			for _, err := range []error{get, post} {
+				if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), said) || strings.Contains(err.Error(), key) {
+					t.Errorf("%v, want %q", err, c.want)
+				}
+			}
+			if name == "a redirect" && !strings.HasSuffix(post.Error(), "redirect of a POST refused") {
+				t.Error(post)
+			}
+			if !strings.HasPrefix(post.Error(), address+"/x?…: ") {
+				t.Error("it is not said whose answer it is:", post)
+			}
+		})
+	}
+}
+
+func TestShown(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"https://x.example/k": "https://x.example/k", "https://x.example/k?api_key=hunter2": "https://x.example/k?…", "https://x.example/k?": "https://x.example/k?…", "": "",
+	} {
+		if got := upstream.Shown(address); got != want {
+			t.Errorf("%s: %s", address, got)
+		}
+	}
+}
+
 func TestSizeAndTimeAreCapped(t *testing.T) {
 	t.Parallel()
 	address := serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -10,6 +10,7 @@ import (
 	"github.com/neonpanel/mcp-gateway/authz/internal/jws"
 	"github.com/neonpanel/mcp-gateway/authz/internal/token"
 	"github.com/neonpanel/mcp-gateway/authz/internal/trail"
+	"github.com/neonpanel/mcp-gateway/authz/internal/upstream"
 )
 
 // Explain judges a token by the code that Verify judges it by, and writes down
@@ -121,5 +122,5 @@ func (v *Verifier) describeKeys(isJWT bool, t *trail.Trail) {
 	if len(names) == 0 {
 		return
 	}
-	t.See(trail.Keys, fmt.Sprintf("%d from %s, %s old: %q", len(names), v.issuer.JWKSURL(), time.Since(asked).Round(time.Second), names))
+	t.See(trail.Keys, fmt.Sprintf("%d from %s, %s old: %q", len(names), upstream.Shown(v.issuer.JWKSURL()), time.Since(asked).Round(time.Second), names))
 }

@@ -574,6 +574,76 @@ func TestIntrospectedJWT(t *testing.T) {
 	})
 }
 
+// What enforcing would refuse is counted while it is only reported: here the answer
+// names another audience than the token.
+func TestTheAudienceOfAnAnswerAboutAJWTIsReported(t *testing.T) {
+	for _, report := range []bool{false, true} {
+		t.Run(fmt.Sprint(report), func(t *testing.T) {
+			counted := new(counter)
+			inBubble(t, func(o *verifier.Options) {
+				withIntrospection(o)
+				o.IntrospectJWT, o.ReportAudience, o.Observer = true, report, counted
+			}, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+				for i, aud := range []string{"https://other.example/mcp", ""} {
+					changes := map[string]any{"aud": aud}
+					if aud == "" {
+						changes = nil
+					}
+					server.Serve(issuertest.PathIntrospect, issuertest.JSON(active(server.Issuer, changes)))
+					want, reported := "", ""
+					switch {
+					case aud != "" && report:
+						reported = token.AudienceMismatch
+					case aud != "":
+						want = token.AudienceMismatch
+					}
+					raw := sign(server.Issuer, map[string]any{"jti": fmt.Sprint(i)})
+					// The second comes from the cache.
+					for range 2 {
+						counted.AudienceReported("")
+						if _, err := v.Verify(t.Context(), raw); reason(t, err) != want || counted.reported != reported {
+							t.Errorf("aud %q, report %v: %v, reported %q", aud, report, err, counted.reported)
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+// The issuer is sent the token and can repeat it; the log is not to.
+func TestAnIssuerThatRepeatsTheTokenDoesNotBringItIntoTheLog(t *testing.T) {
+	const raw = "hunter2-opaque-token"
+	for name, answer := range map[string]http.HandlerFunc{
+		"a redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x?token="+raw, http.StatusFound) },
+		"a broken redirect": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://["+raw)
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		},
+		"a member twice": issuertest.JSON(`{"active":true,"` + raw + `":1,"` + raw + `":2}`),
+		"no JSON":        issuertest.JSON(`{"active":true,"` + raw + `":` + raw + `}`),
+		"a wrong type":   issuertest.JSON(`{"active":"` + raw + `"}`),
+		"a claim":        issuertest.JSON(`{"active":true,"exp":"` + raw + `","sub":"` + raw + `","` + raw + `":1}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			inBubble(t, func(o *verifier.Options) {
+				withIntrospection(o)
+				o.Logger = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			}, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {
+				server.Serve(issuertest.PathIntrospect, answer)
+				_, err := v.Verify(t.Context(), raw)
+				if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(log.String(), "hunter2") {
+					t.Errorf("%s: %v\n%s", name, err, &log)
+				}
+				if name == "a redirect" && !strings.Contains(log.String(), "redirect of a POST refused") {
+					t.Errorf("the log does not say what happened: %s", &log)
+				}
+			})
+		})
+	}
+}
+
 // An answer about a JWT can take away, not give.
 func TestIntrospectionNarrowsAJWT(t *testing.T) {
 	inBubble(t, func(o *verifier.Options) { withIntrospection(o); o.IntrospectJWT = true }, func(t *testing.T, server *issuertest.Server, v *verifier.Verifier) {

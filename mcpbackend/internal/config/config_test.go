@@ -189,6 +189,28 @@ func TestTheProxyCanBeInAFile(t *testing.T) {
 	}
 }
 
+// Where the name of a file should be, the secret itself may stand by mistake.
+func TestASecretInThePlaceOfItsFileIsNotShown(t *testing.T) {
+	t.Parallel()
+	for flag, beside := range map[string][]string{
+		"upstream-proxy-file":          nil,
+		"mcpbackend-redis-url-file":    {"--mcpbackend-redis-secret=" + strings.Repeat("s", 32)},
+		"mcpbackend-redis-secret-file": {"--mcpbackend-redis-url=redis://127.0.0.1"},
+		"mcpbackend-tls-key":           nil,
+	} {
+		for _, given := range []string{
+			"hunter2", "http://user:hunter2@proxy:3128", "/hunter2/hunter2", "hunter2\x00", strings.Repeat("hunter2", 1000),
+			"-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
+		} {
+			_, err := parse(t, append([]string{"--public-url=https://x.com", "--" + flag + "=" + given}, beside...)...)
+			if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))) ||
+				!strings.Contains(err.Error(), "give the path of the file") {
+				t.Errorf("%s %.60q: %.600v", flag, given, err)
+			}
+		}
+	}
+}
+
 func TestValuesAreTaken(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "doc.yaml")

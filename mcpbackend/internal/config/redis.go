@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -64,13 +65,17 @@ func secret(name, given, file, what string, fault func(name, format string, args
 		return strings.TrimSpace(given)
 	}
 	name += "_FILE"
+	if _, err := os.Stat(file); err != nil {
+		fault(name, "%v", misplaced(err))
+		return ""
+	}
 	if err := regular(file); err != nil {
 		fault(name, "%v", err)
 		return ""
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
-		fault(name, "cannot be read: %v", errors.Unwrap(err))
+		fault(name, "cannot be read: %v", bare(err))
 		return ""
 	}
 	value := strings.TrimSpace(string(data))
@@ -78,6 +83,21 @@ func secret(name, given, file, what string, fault func(name, format string, args
 		fault(name, "is empty")
 	}
 	return value
+}
+
+// misplaced is the fault of a setting that should name a file with a secret and
+// names none: it may be the secret itself, by mistake, and is not shown.
+func misplaced(err error) error {
+	return fmt.Errorf("cannot be read: %w; give the path of the file, not what is in it", bare(err))
+}
+
+// bare is an error of the system without the name of its file.
+func bare(err error) error {
+	var of *os.PathError
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
 }
 
 func (r *Redis) read(given string) error {

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"errors"
 	"net/netip"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -28,6 +30,8 @@ func (s Settings) tls(fault func(name, format string, args ...any)) *mtls.Option
 		switch {
 		case file.given == "":
 			fault(file.name, "is missing: TLS takes MCPBACKEND_TLS_CERT, MCPBACKEND_TLS_KEY and MCPBACKEND_TLS_CLIENT_CA")
+		case errors.As(file.wrong, new(*os.PathError)):
+			fault(file.name, "must be a PEM file of %s: it %v", file.what, misplaced(file.wrong))
 		case file.wrong != nil:
 			fault(file.name, "must be a PEM file of %s: %v", file.what, file.wrong)
 		}
