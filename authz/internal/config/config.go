@@ -420,9 +420,7 @@ func (j *judge) audiences(setting, given, publicURL string) (accepted []string, 
 		accepted, any = slices.Delete(accepted, i, i+1), true
 	}
 	for _, a := range accepted {
-		// RFC 8707 §2: an absolute URI without a fragment. One that is not is a slip of
-		// the pen, and no token would ever match it.
-		if u, err := url.Parse(a); jwt.NamesResource(a) && (err != nil || !u.IsAbs() || u.Host == "" && u.Opaque == "" && u.Path == "" || strings.Contains(a, "#")) {
+		if !IsAudience(a) {
 			j.fault(setting, redact(a), "absolute URIs without a fragment (RFC 8707 §2), other names as they stand in aud, or any")
 		}
 	}
@@ -432,6 +430,17 @@ func (j *judge) audiences(setting, given, publicURL string) (accepted []string, 
 		}
 	}
 	return accepted, any
+}
+
+// IsAudience reports whether a value can be an element of AUTHZ_AUDIENCES: what is
+// meant as a URI has to be one, absolute and without a fragment (RFC 8707 §2).
+// Another one is a slip of the pen.
+func IsAudience(a string) bool {
+	if !jwt.NamesResource(a) {
+		return true
+	}
+	u, err := url.Parse(a)
+	return err == nil && u.IsAbs() && (u.Host != "" || u.Opaque != "" || u.Path != "") && !strings.Contains(a, "#")
 }
 
 // secret takes a secret from its setting or from its file, never from both.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -304,6 +305,74 @@ func TestExplanations(t *testing.T) {
 	}
 	if n := server.Calls("/evil.example"); n != 0 {
 		t.Error("a token chose what was fetched")
+	}
+}
+
+// Whatever stands in aud, every check is shown, and nothing is proposed that could
+// not be set.
+func TestAnAudienceThatFitsNoSetting(t *testing.T) {
+	t.Parallel()
+	server := newIssuer(t)
+	for _, aud := range []string{"https://a.example/x#y", "https://a/%zz", "http:", "https://[bad", "https://a.example/x,y", "any", "://", "a\nb"} {
+		t.Run(aud, func(t *testing.T) {
+			t.Parallel()
+			report := run(t, settings(server), signer.Sign(claims(server.Issuer, map[string]any{"aud": aud})))
+			if report.Verdict != explain.Refused || report.Reason != token.AudienceMismatch || len(report.Checks) < 15 {
+				t.Errorf("%s, %s, %d checks", report.Verdict, report.Reason, len(report.Checks))
+			}
+			if p := report.Proposal; len(p.Changes) != 0 || !strings.Contains(strings.Join(p.Notes, ""), "This aud cannot be an element of AUTHZ_AUDIENCES") {
+				t.Errorf("%+v", p)
+			}
+			if text := string(report.Text()); !strings.Contains(text, "This aud cannot") {
+				t.Error(text)
+			}
+			// Beside one that can be set, that one is proposed.
+			report = run(t, settings(server), signer.Sign(claims(server.Issuer, map[string]any{"aud": []string{aud, "https://api.example.com"}})))
+			if p := report.Proposal; len(p.Changes) != 1 || !strings.HasSuffix(p.Changes[0].Value, ",https://api.example.com") || p.Outcome != explain.Accepted || len(p.Notes) != 1 {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}
+
+// What is proposed is copied into shells.
+func TestProposalsAreQuotedForAShell(t *testing.T) {
+	t.Parallel()
+	server := newIssuer(t)
+	out := filepath.Join(t.TempDir(), "out")
+	for _, aud := range []string{"https://api.example.com/$(touch " + out + ")", "https://api.example.com/`touch " + out + "`", "https://api.example.com/';touch " + out + ";'", "it's a; client & $HOME"} {
+		report := run(t, settings(server), signer.Sign(claims(server.Issuer, map[string]any{"aud": aud})))
+		if len(report.Proposal.Changes) != 1 {
+			t.Fatalf("%+v", report.Proposal)
+		}
+		change := report.Proposal.Changes[0]
+		_, rest, _ := strings.Cut(string(report.Text()), "\n  "+change.Setting+"=")
+		line, _, _ := strings.Cut(rest, "\n")
+		said, err := exec.Command("sh", "-c", "printf %s "+line).Output()
+		if err != nil || string(said) != change.Value {
+			t.Errorf("a shell reads %s as %q, %v; want %q", line, said, err, change.Value)
+		}
+		if _, err := os.Stat(out); err == nil {
+			t.Fatal("a shell ran what the token says")
+		}
+	}
+}
+
+// Anybody can write such a token.
+func TestNothingIsProposedForAForgedToken(t *testing.T) {
+	t.Parallel()
+	server := newIssuer(t)
+	changes := map[string]any{"aud": "https://evil.example", "iss": "https://evil.example"}
+	payload := issuertest.Encode(claims(server.Issuer, changes))
+	for name, raw := range map[string]string{
+		"no signature":    issuertest.Base64(`{"alg":"none"}`) + "." + issuertest.Base64(payload) + ".",
+		"a public secret": issuertest.Base64(`{"alg":"HS256"}`) + "." + issuertest.Base64(payload) + ".c2lnbmF0dXJl",
+		"another key":     issuertest.NewSigner("RS256", "one", 2).Sign(claims(server.Issuer, changes)),
+	} {
+		p := run(t, settings(server), raw).Proposal
+		if len(p.Changes)+len(p.Others) != 0 || len(p.Notes) != 1 || !strings.Contains(p.Notes[0], "nobody vouches") {
+			t.Errorf("%s: %+v", name, p)
+		}
 	}
 }
 

@@ -27,6 +27,8 @@ type Proposal struct {
 	// Others are settings that could be used instead, or that only a person can
 	// decide on; they were not tried.
 	Others []Change `json:"others,omitempty"`
+	// Notes say what cannot be proposed, and why.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Change is one setting with a new value.
@@ -37,6 +39,8 @@ type Change struct {
 	Because string `json:"because"`
 	// GivesUp is what it costs in safety.
 	GivesUp string `json:"gives_up"`
+	// words: the value stands for one that only a person can know.
+	words bool
 }
 
 // propose looks for settings under which the token would be accepted, and has
@@ -44,6 +48,12 @@ type Change struct {
 func (o Options) propose(ctx context.Context, c config.Config, r *Report, found evidence, raw string) (Proposal, error) {
 	var p Proposal
 	claims := read(raw, found.claims)
+	for _, check := range r.Checks {
+		if check.Result == trail.Fail && forged(check.Reason, claims) {
+			p.Notes = append(p.Notes, "No setting is proposed, since nobody vouches for what the token says ("+check.Reason+").")
+			return p, nil
+		}
+	}
 	for _, check := range r.Checks {
 		if check.Result == trail.Fail {
 			p.consider(c, check.Reason, claims, found.who)
@@ -58,7 +68,10 @@ func (o Options) propose(ctx context.Context, c config.Config, r *Report, found 
 	}
 	loose, err := changed.Settings.Validate()
 	if err != nil {
-		return Proposal{}, err
+		// What comes from a token need not fit into a setting.
+		p.Changes = nil
+		p.Notes = append(p.Notes, "What would answer the faults cannot be set: "+err.Error())
+		return p, nil
 	}
 	under, _, err := changed.judge(ctx, loose, raw)
 	if err != nil {
@@ -66,6 +79,12 @@ func (o Options) propose(ctx context.Context, c config.Config, r *Report, found 
 	}
 	p.Outcome, p.Remaining = under.Verdict, under.Failed()
 	return p, nil
+}
+
+// forged is true of the reasons for which the claims may be anybody's. A key that
+// is not known, or an algorithm that could be accepted, can be the issuer's.
+func forged(reason token.Reason, c claims) bool {
+	return reason == token.SignatureInvalid || reason == token.AlgorithmRefused && !slices.Contains(jws.Algorithms(), c.algorithm)
 }
 
 // set changes a setting by its name.
@@ -98,10 +117,13 @@ const (
 // consider adds what could be done about one reason.
 func (p *Proposal) consider(c config.Config, reason token.Reason, read claims, who token.Identity) {
 	try := func(setting, value, givesUp string) {
-		p.Changes = append(p.Changes, Change{setting, value, reason, givesUp})
+		p.Changes = append(p.Changes, Change{Setting: setting, Value: value, Because: reason, GivesUp: givesUp})
 	}
 	other := func(setting, value, givesUp string) {
-		p.Others = append(p.Others, Change{setting, value, reason, givesUp})
+		p.Others = append(p.Others, Change{Setting: setting, Value: value, Because: reason, GivesUp: givesUp})
+	}
+	ask := func(setting, value, givesUp string) {
+		p.Others = append(p.Others, Change{Setting: setting, Value: value, Because: reason, GivesUp: givesUp, words: true})
 	}
 	audiences := append([]string{}, c.Audiences...)
 	if c.AnyAudience {
@@ -116,6 +138,7 @@ func (p *Proposal) consider(c config.Config, reason token.Reason, read claims, w
 		}
 	case token.AudienceMismatch:
 		urls, names := apart(read.audience)
+		p.unfit(read.audience)
 		switch {
 		case len(urls) > 0:
 			try("AUTHZ_AUDIENCES", join(audiences, urls[0]), giveUpAudience)
@@ -134,6 +157,7 @@ func (p *Proposal) consider(c config.Config, reason token.Reason, read claims, w
 			try("AUTHZ_AUDIENCE_MODE", "report", giveUpReport)
 		}
 	case token.ScopeClaimMissing:
+		p.unfit(read.audience)
 		if urls, names := apart(read.audience); len(urls)+len(names) > 0 {
 			try("AUTHZ_AUDIENCES", join(audiences, slices.Concat(names, urls)[0]), giveUpNoScope)
 			other("AUTHZ_AUDIENCE_MODE", "report", giveUpReport)
@@ -154,10 +178,10 @@ func (p *Proposal) consider(c config.Config, reason token.Reason, read claims, w
 		if c.Introspection.ClientID != "" {
 			try("AUTHZ_TOKEN_MODE", "auto", giveUpSecret)
 		} else {
-			other("AUTHZ_INTROSPECTION_CLIENT_ID", "(a client that may introspect), with AUTHZ_INTROSPECTION_CLIENT_SECRET_FILE or AUTHZ_INTROSPECTION_KEY_FILE", giveUpSecret)
+			ask("AUTHZ_INTROSPECTION_CLIENT_ID", "(a client that may introspect), with AUTHZ_INTROSPECTION_CLIENT_SECRET_FILE or AUTHZ_INTROSPECTION_KEY_FILE", giveUpSecret)
 		}
 	case token.KeyUnknown:
-		other("AUTHZ_JWKS_URL", "(where the issuer has the key of this kid)", "Nothing, if those keys are the issuer's own: whoever holds one of them signs tokens.")
+		ask("AUTHZ_JWKS_URL", "(where the issuer has the key of this kid)", "Nothing, if those keys are the issuer's own: whoever holds one of them signs tokens.")
 	case token.Inactive:
 		if c.Introspection.JWT && read.isJWT {
 			try("AUTHZ_INTROSPECT_JWT", "false", giveUpRevoked)
@@ -175,7 +199,7 @@ func (p *Proposal) consider(c config.Config, reason token.Reason, read claims, w
 func apart(audience []string) (urls, names []string) {
 	for _, a := range audience {
 		switch {
-		case !fits(a) || a == "any":
+		case !fits(a) || a == "any" || !config.IsAudience(a):
 		case jwt.NamesResource(a):
 			urls = append(urls, a)
 		default:
@@ -183,6 +207,15 @@ func apart(audience []string) (urls, names []string) {
 		}
 	}
 	return urls, names
+}
+
+// unfit notes which audiences no setting can hold.
+func (p *Proposal) unfit(audience []string) {
+	for _, a := range audience {
+		if !fits(a) || a == "any" || !config.IsAudience(a) {
+			p.Notes = append(p.Notes, "This aud cannot be an element of AUTHZ_AUDIENCES, which takes absolute URIs without a fragment (RFC 8707 §2) and plain names without a comma; the issuer has to change it: "+a)
+		}
+	}
 }
 
 // fits reports whether a value can stand in a setting and be shown as it is.

@@ -88,10 +88,32 @@ func (p *Proposal) text(b *bytes.Buffer) {
 			c.text(b)
 		}
 	}
+	if len(p.Notes) > 0 {
+		b.WriteString("\n")
+		for _, note := range p.Notes {
+			b.WriteString(note + "\n")
+		}
+	}
 }
 
 func (c *Change) text(b *bytes.Buffer) {
-	fmt.Fprintf(b, "  %s=%s\n      for %s. Gives up: %s\n", c.Setting, c.Value, c.Because, c.GivesUp)
+	value := c.Value
+	if !c.words {
+		value = quoted(value)
+	}
+	fmt.Fprintf(b, "  %s=%s\n      for %s. Gives up: %s\n", c.Setting, value, c.Because, c.GivesUp)
+}
+
+// quoted is a value as a POSIX shell takes it for itself: it may come from a token,
+// and is copied into a command line.
+func quoted(value string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_@%+=:,./-", r)
+	}
+	if !strings.ContainsFunc(value, func(r rune) bool { return !plain(r) }) {
+		return value
+	}
+	return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
 }
 
 func parenthesised(s string) string {

@@ -221,6 +221,9 @@ func (r *Report) mask(s *secrets) {
 	for i := range r.Trouble {
 		r.Trouble[i] = printable(s.sentence(r.Trouble[i]))
 	}
+	for i := range r.Proposal.Notes {
+		r.Proposal.Notes[i] = printable(s.sentence(r.Proposal.Notes[i]))
+	}
 	for _, changes := range [][]Change{r.Proposal.Changes, r.Proposal.Others} {
 		for i := range changes {
 			changes[i].Value = s.sentence(changes[i].Value)
