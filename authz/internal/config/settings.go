@@ -58,7 +58,7 @@ type Settings struct {
 	CacheSize    string `name:"authz-cache-size" env:"AUTHZ_CACHE_SIZE" default:"100000" group:"Keys and cache" help:"Most verdicts that are cached."`
 
 	StreamMax          string `name:"authz-stream-max" env:"AUTHZ_STREAM_MAX" default:"1h" group:"Access" help:"Longest life that a stream gets from one token."`
-	DenyFile           string `name:"authz-deny-file" env:"AUTHZ_DENY_FILE" group:"Access" help:"Kill switch: file of subjects, clients and token ids to refuse. A change is in force at once, also for tokens whose verdict is cached."`
+	DenyFile           string `name:"authz-deny-file" env:"AUTHZ_DENY_FILE" group:"Access" help:"Kill switch: file of subjects, clients and token ids to refuse. A change is in force at once, also for tokens whose verdict is cached. An empty file changes nothing; {} refuses nobody."`
 	AnonymousDiscovery string `name:"authz-anonymous-discovery" env:"AUTHZ_ANONYMOUS_DISCOVERY" default:"false" group:"Access" help:"Let requests to /mcp without a token through as anonymous, to list tools: true or false."`
 	RefusedPerMinute   string `name:"authz-refused-per-minute" env:"AUTHZ_REFUSED_PER_MINUTE" default:"600" group:"Access" help:"Refused and anonymous requests answered per minute and address (IPv6: per /64) before 429; 0 is no limit. Requests with a good token never count."`
 	RefusedBurst       string `name:"authz-refused-burst" env:"AUTHZ_REFUSED_BURST" default:"200" group:"Access" help:"How many of those may come at once."`
