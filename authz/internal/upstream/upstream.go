@@ -43,7 +43,7 @@ func NewTransport(proxy func() (*url.URL, error), caFile string) (*http.Transpor
 	if proxy != nil {
 		t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
 			if answer.StatusCode != http.StatusOK {
-				return failure{fmt.Sprintf("the proxy answered with status %d", answer.StatusCode), &StatusError{answer.StatusCode}}
+				return failure{fmt.Sprintf("the proxy answered with status %d", answer.StatusCode), &StatusError{Status: answer.StatusCode}}
 			}
 			return nil
 		}
