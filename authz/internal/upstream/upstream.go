@@ -43,7 +43,8 @@ func NewTransport(proxy func() (*url.URL, error), caFile string) (*http.Transpor
 	if proxy != nil {
 		t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
 			if answer.StatusCode != http.StatusOK {
-				return failure{fmt.Sprintf("the proxy answered with status %d", answer.StatusCode), &StatusError{Status: answer.StatusCode}}
+				// It says nothing of the server, so that this is no StatusError.
+				return failure{fmt.Sprintf("the proxy answered with status %d", answer.StatusCode), errors.New("CONNECT refused")}
 			}
 			return nil
 		}

@@ -3,6 +3,7 @@ package upstream_test
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -174,6 +175,20 @@ func TestErrorsDoNotQuoteTheServer(t *testing.T) {
 				t.Error("it is not said whose answer it is:", post)
 			}
 		})
+	}
+}
+
+func TestAProxyThatRefusesIsNamed(t *testing.T) {
+	t.Parallel()
+	proxy := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) })
+	transport, err := upstream.NewTransport(func() (*url.URL, error) { return upstream.ParseProxy(proxy) }, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	_, err = upstream.New(transport).Get(t.Context(), "https://issuer.example/", 10)
+	if err == nil || err.Error() != "the proxy answered with status 407" || !upstream.Broken(err) || errors.As(err, new(*upstream.StatusError)) {
+		t.Error(err)
 	}
 }
 
