@@ -1,6 +1,7 @@
 package composite
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -70,15 +71,20 @@ func (s *session) companies() ([]company, *toolcall.Failure) {
 }
 
 // company finds the one company that is meant.
-func (s *session) company(given string) (company, *toolcall.Failure) {
+func (s *session) company(argument, given string) (company, *toolcall.Failure) {
 	list, failure := s.companies()
 	if failure != nil {
 		return company{}, failure
 	}
-	found := match(list, given)
+	given = strings.TrimSpace(given)
+	found, fit := list, companies.Exact
+	if given != "" {
+		found, fit = match(list, given)
+	}
 	switch {
 	case len(found) == 1:
 		s.about = []string{string(found[0].UUID)}
+		s.guessed(argument, given, found[0], fit)
 		return found[0], nil
 	case given == "":
 		return company{}, choose(s.tool.Name, "company is required, since there are several", found)
@@ -86,6 +92,25 @@ func (s *session) company(given string) (company, *toolcall.Failure) {
 		return company{}, choose(s.tool.Name, "no company of this user has that name or id", list)
 	}
 	return company{}, choose(s.tool.Name, "company fits several companies", found)
+}
+
+// guess is a company that was taken for what is not all of its name, as the
+// tools that are one operation tell it.
+type guess struct {
+	Argument string `json:"argument"`
+	Given    string `json:"given"`
+	Name     text   `json:"name"`
+	UUID     text   `json:"uuid"`
+}
+
+func (g guess) String() string {
+	return fmt.Sprintf("%s %q was taken for %s (uuid %s), the only company that it fits.", g.Argument, g.Given, g.Name, g.UUID)
+}
+
+func (s *session) guessed(argument, given string, c company, fit companies.Fit) {
+	if fit != companies.Exact {
+		s.guesses = append(s.guesses, guess{argument, given, cmp.Or(c.Name, c.ShortName), c.UUID})
+	}
 }
 
 // agree refuses a company that was given twice, unless both mean the same one.
@@ -100,7 +125,8 @@ func (s *session) agree(a arguments, others []toolcall.Other) *toolcall.Failure 
 	for _, o := range others {
 		var also text
 		_ = json.Unmarshal(orNull(o.Value), &also)
-		one, two := match(list, a.text(o.Argument)), match(list, string(also))
+		one, _ := match(list, a.text(o.Argument))
+		two, _ := match(list, string(also))
 		if len(one) != 1 || len(two) != 1 || one[0].UUID != two[0].UUID {
 			return o.Failure(s.tool)
 		}
@@ -109,9 +135,9 @@ func (s *session) agree(a arguments, others []toolcall.Other) *toolcall.Failure 
 }
 
 // chosen gives the companies that are meant: one, or without a name all.
-func (s *session) chosen(given string) ([]company, *toolcall.Failure) {
+func (s *session) chosen(argument, given string) ([]company, *toolcall.Failure) {
 	if given != "" {
-		c, failure := s.company(given)
+		c, failure := s.company(argument, given)
 		return []company{c}, failure
 	}
 	list, failure := s.companies()
@@ -130,28 +156,20 @@ func (s *session) bounded(list []company) []company {
 	return list
 }
 
-// match gives the companies that a name or an id fits: exactly, or else those
-// whose name begins so, or has these words, or holds it.
-func match(list []company, given string) []company {
-	given = strings.TrimSpace(given)
-	if given == "" {
-		return list
-	}
+// match gives the companies that a name or an id fits best, and how well. The
+// rule is that of all tools.
+func match(list []company, given string) ([]company, companies.Fit) {
 	fits := map[companies.Fit][]company{}
 	best := companies.None
 	for _, c := range list {
 		fit := companies.FitOf(given, string(c.ID), string(c.UUID), string(c.Name), string(c.ShortName))
-		if fit == companies.None && !contains(string(c.Name), given) && !contains(string(c.ShortName), given) {
-			continue
-		}
 		fits[fit] = append(fits[fit], c)
 		best = min(best, fit)
 	}
-	return fits[best]
-}
-
-func contains(s, part string) bool {
-	return strings.Contains(strings.ToLower(s), strings.ToLower(part))
+	if best == companies.None {
+		return nil, best
+	}
+	return fits[best], best
 }
 
 func choose(tool, fault string, list []company) *toolcall.Failure {

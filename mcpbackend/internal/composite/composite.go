@@ -293,7 +293,38 @@ func (r *runner) Run(ctx context.Context, t catalogue.Tool, given json.RawMessag
 		r.options.Logger.Error("an answer has no JSON form", "tool", t.Name, "error", err.Error())
 		return failed(&toolcall.Failure{Kind: toolcall.Internal, Message: "The gateway failed on this call. Try again later."})
 	}
-	return toolcall.Result{Structured: out, Text: string(out), Companies: s.about, Meta: meta}
+	return s.tell(toolcall.Result{Structured: out, Text: string(out), Companies: s.about, Meta: meta})
+}
+
+// The companies that were taken, as the tools that are one operation have them,
+// and in the metadata of the answers whose form has no room for it.
+const (
+	takenMember = "_company_taken"
+	takenMeta   = "com.neonpanel/company_taken"
+)
+
+// tell says in an answer which companies were taken for a part of a name.
+func (s *session) tell(r toolcall.Result) toolcall.Result {
+	if len(s.guesses) == 0 {
+		return r
+	}
+	if s.tool.OutputSchema != nil {
+		if r.Meta == nil {
+			r.Meta = map[string]any{}
+		}
+		r.Meta[takenMeta] = s.guesses
+		return r
+	}
+	taken, err := encode(s.guesses)
+	if err != nil {
+		return r
+	}
+	// The answers are objects, and none is empty.
+	r.Structured = slices.Concat(r.Structured[:len(r.Structured)-1], []byte(`,"`+takenMember+`":`), taken, []byte("}"))
+	for _, g := range s.guesses {
+		r.Text += "\n\n" + g.String()
+	}
+	return r
 }
 
 func failed(f *toolcall.Failure) toolcall.Result {

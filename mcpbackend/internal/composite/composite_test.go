@@ -357,13 +357,17 @@ func TestCompanyByNameOrID(t *testing.T) {
 	list := []company{
 		{ID: "1", UUID: "aaaa", Name: "Acme Toys", ShortName: "ACME"}, {ID: "2", UUID: "bbbb", Name: "Acme Tools", ShortName: "TOOLS"},
 		{ID: "3", UUID: "cccc", Name: "Birch & Söhne", ShortName: "BIRCH"},
+		{ID: "4", UUID: "dddd", Name: "Trailhead 24 Outfitters LLC", ShortName: "TRAIL"},
 	}
 	for given, want := range map[string]string{
 		"aaaa": "aaaa", "2": "bbbb", "acme toys": "aaaa", "ACME": "aaaa", "tools": "bbbb", "söhne": "cccc",
-		" birch ": "cccc", "acme t": "aaaa bbbb", "nobody": "", "": "aaaa bbbb cccc",
+		" birch ": "cccc", "acme t": "aaaa bbbb", "nobody": "", "": "",
+		// As for all tools: no middle of a word, and no digits but an id.
+		"öhne": "", "cme": "", "24": "", "head 24": "", "trailhead 24": "dddd",
 	} {
 		var got []string
-		for _, c := range match(list, given) {
+		fits, _ := match(list, given)
+		for _, c := range fits {
 			got = append(got, string(c.UUID))
 		}
 		if strings.Join(got, " ") != want {
@@ -375,15 +379,17 @@ func TestCompanyByNameOrID(t *testing.T) {
 func TestCompanyThatIsNotClearIsAskedFor(t *testing.T) {
 	t.Parallel()
 	for arguments, part := range map[string]string{
-		`{}`:                       "company is required",
-		`{"company":"zzz"}`:        "no company of this user",
-		`{"company":"i"}`:          "fits several",
-		`{"compnay":"acme"}`:       "no argument is named",
-		`{"company":["acme"]}`:     "must be a string",
-		`{"company":"acme","x":1}`: "no argument is named",
+		`{}`:                "company is required",
+		`{"company":"zzz"}`: "no company of this user",
+		`{"company":"i"}`:   "no company of this user",
+		`{"company":"sp"}`:  "fits several",
+		`{"company":"Birch","companyUuid":"bbbb"}`: "is given twice with different values",
+		`{"compnay":"acme"}`:                       "no argument is named",
+		`{"company":["acme"]}`:                     "must be a string",
+		`{"company":"acme","x":1}`:                 "no argument is named",
 	} {
 		a := &api{answer: answers(map[string]string{"listCompanies": list(
-			`{"id":1,"uuid":"aaaa","name":"Birch","short_name":"ACI"}`, `{"id":2,"uuid":"bbbb","name":"Spirit","short_name":"BB"}`)})}
+			`{"id":1,"uuid":"aaaa","name":"Birch","short_name":"Space"}`, `{"id":2,"uuid":"bbbb","name":"Spirit","short_name":"BB"}`)})}
 		r := run(t.Context(), t, a, "company_overview", arguments)
 		if r.Failure == nil || r.Failure.Kind != toolcall.InvalidArguments || !strings.Contains(r.Failure.Message, part) {
 			t.Errorf("%s: %+v", arguments, r.Failure)
@@ -439,6 +445,24 @@ func TestACompanyThatIsGivenTwiceIsOne(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestACompanyTakenForAPartOfItsNameIsTold(t *testing.T) {
+	t.Parallel()
+	for name, arguments := range map[string]string{"company_overview": `{"company":"toys"}`, "inventory_health": `{"companyUuid":"toys"}`, "profit_summary": `{"company_name":"toys"}`} {
+		a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch)})}
+		r := run(t.Context(), t, a, name, arguments)
+		const member = `,"_company_taken":[{"argument":"company","given":"toys","name":"Acme Toys","uuid":"aaaa"}]}`
+		if r.Failure != nil || !json.Valid(r.Structured) || !strings.HasSuffix(string(r.Structured), member) || !strings.HasSuffix(r.Text, "\n\n"+`company "toys" was taken for Acme Toys (uuid aaaa), the only company that it fits.`) {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	// The form of search has no room for it but in its note.
+	a := &api{answer: answers(map[string]string{"listCompanies": list(acme, birch), "vendors.list": list(`{"id":3,"name":"Blue"}`)})}
+	r := run(t.Context(), t, a, "search", `{"query":"blue","company":"toys"}`)
+	if got := searched(t, r); len(got.Results) != 1 || !strings.Contains(got.note, `companyUuid "toys" was taken for Acme Toys`) || r.Meta[takenMeta] == nil {
+		t.Errorf("%+v", r)
 	}
 }
 

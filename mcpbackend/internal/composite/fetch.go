@@ -157,7 +157,7 @@ func (s *session) plainAddress(a arguments) (address, bool, *toolcall.Failure) {
 	}
 	if len(wanted) == 1 {
 		at.kind = wanted[0].name
-		c, failure := s.company(a.text("companyUuid"))
+		c, failure := s.company("companyUuid", a.text("companyUuid"))
 		if failure != nil {
 			return address{}, false, failure
 		}

@@ -191,7 +191,7 @@ type inventoryHealth struct {
 
 // inventory says what runs out and what does not move.
 func inventory(s *session, a arguments) (any, *toolcall.Failure) {
-	c, failure := s.company(a.text("company"))
+	c, failure := s.company("company", a.text("company"))
 	if failure != nil {
 		return nil, failure
 	}

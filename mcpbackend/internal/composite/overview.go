@@ -90,7 +90,7 @@ type companyOverview struct {
 
 // overview says how a company stands today.
 func overview(s *session, a arguments) (any, *toolcall.Failure) {
-	c, failure := s.company(a.text("company"))
+	c, failure := s.company("company", a.text("company"))
 	if failure != nil {
 		return nil, failure
 	}

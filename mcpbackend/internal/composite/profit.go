@@ -173,7 +173,7 @@ func (s *session) period(c company, a arguments) (span, *toolcall.Failure) {
 
 // profit compares what companies made in a period with the period before.
 func profit(s *session, a arguments) (any, *toolcall.Failure) {
-	list, failure := s.chosen(a.text("company"))
+	list, failure := s.chosen("company", a.text("company"))
 	if failure != nil {
 		return nil, failure
 	}

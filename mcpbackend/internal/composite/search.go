@@ -55,69 +55,160 @@ func search(s *session, a arguments) (any, *toolcall.Failure) {
 	if failure != nil {
 		return nil, failure
 	}
+	narrowed := false
 	if given := a.text("companyUuid"); given != "" {
-		if list = match(list, given); len(list) == 0 {
+		fits, fit := match(list, given)
+		if len(fits) == 0 {
 			return nil, &toolcall.Failure{Kind: toolcall.NotFound, Message: "No company of this user has that name or id."}
 		}
+		if len(fits) == 1 {
+			s.guessed("companyUuid", given, fits[0], fit)
+		}
+		list, narrowed = fits, true
 	}
-	list, question = namedIn(list, question)
+	if found, rest := namedIn(list, question); rest != question {
+		list, question, narrowed = found, rest, true
+	}
 	list = s.bounded(list)
-	if given := a.text("type"); given != "" {
-		question = given + " " + question
-	}
-	wanted, reports, phrase := asked(question)
-
-	f := finder{session: s, companies: list, reports: reports}
+	// A type is an order, a word in the question only says what is preferred.
+	ordered := a.text("type")
+	kinded := strings.TrimSpace(ordered + " " + question)
+	wanted, reports, phrase := asked(kinded)
+	f := finder{session: s, companies: list, wanted: scope{wanted, reports}}
 	for _, k := range wanted {
-		if s.has(k.list) {
-			f.kinds = append(f.kinds, k)
-		} else {
+		if !s.has(k.list) {
 			s.left(k.title+"s", absent().Message)
 		}
 	}
 	if reports && !s.has("listReports") {
-		f.reports = false
 		s.left("Reports", absent().Message)
 	}
-	if failure := f.round(phrase); failure != nil {
+	filtered := len(wanted) < len(kinds) && ordered == ""
+	if failure := f.look(phrase, question, filtered, narrowed); failure != nil {
 		return nil, failure
-	}
-	// The API looks for the phrase as it stands, and knows no states and no
-	// plurals.
-	simple, stateless := simplified(phrase)
-	if len(f.hits) == 0 && simple != phrase && (simple != "" || len(wanted) < len(kinds)) {
-		f.stateless = stateless
-		if failure := f.round(simple); failure != nil {
-			return nil, failure
-		}
-	}
-	if words := strings.Fields(simple); len(f.hits) == 0 && len(words) > 1 {
-		// The longest word is the one that says most.
-		longest := slices.MaxFunc(words, func(a, b string) int { return cmp.Compare(len(a), len(b)) })
-		if failure := f.round(longest); failure != nil {
-			return nil, failure
-		}
 	}
 	return f.answer(), nil
 }
 
-// simplified is a phrase without words for states, which no record has as text,
-// and with its words in the singular; it says whether there was a state.
+// look searches for what was asked as it stands, and as long as nothing is found
+// for less and less of it.
+func (f *finder) look(phrase, question string, filtered, narrowed bool) *toolcall.Failure {
+	// What is called just so is found whatever its kind: a bill may be called
+	// "Invoice 8825".
+	first := []pass{{phrase, f.wanted}}
+	literal := filtered && phrase != "" && !sentence(question)
+	if literal {
+		first = append(first, pass{question, everything()})
+	}
+	if failure := f.round(first...); failure != nil || len(f.hits) > 0 {
+		return failure
+	}
+	// The API looks for the phrase as it stands, and knows no states, no plurals and
+	// no questions.
+	simple, stateless := simplified(phrase)
+	if simple != phrase && (simple != "" || len(f.wanted.kinds) < len(kinds)) {
+		f.stateless = stateless
+		if failure := f.round(pass{simple, f.wanted}); failure != nil || len(f.hits) > 0 {
+			return failure
+		}
+	}
+	if list, taken, rest := partOf(f.companies, simple); taken != "" && !narrowed {
+		every := f.companies
+		f.companies = list
+		if failure := f.round(pass{rest, f.wanted}); failure != nil {
+			return failure
+		}
+		if len(f.hits) > 0 {
+			f.stateless = stateless
+			f.taken = taken
+			return nil
+		}
+		f.companies = every
+	}
+	if simple == "" {
+		return nil
+	}
+	if filtered {
+		again := []pass{{simple, everything()}}
+		if !literal && question != simple {
+			again = append(again, pass{question, everything()})
+		}
+		if failure := f.round(again...); failure != nil || len(f.hits) > 0 {
+			f.unfiltered = true
+			return failure
+		}
+	}
+	words := strings.Fields(simple)
+	if len(words) < 2 {
+		return nil
+	}
+	// The longest word is the one that says most.
+	longest := slices.MaxFunc(words, func(a, b string) int { return cmp.Compare(len(a), len(b)) })
+	if failure := f.round(pass{longest, f.wanted}); failure != nil || len(f.hits) > 0 || !filtered {
+		return failure
+	}
+	f.unfiltered = true
+	return f.round(pass{longest, everything()})
+}
+
+// bare is a word of a question without what stands around it.
+func bare(word string) string {
+	return strings.ToLower(strings.Trim(word, ",.;:?!\"'“”"))
+}
+
+// sentence says that a question is put in words that no record is called by.
+func sentence(question string) bool {
+	return slices.ContainsFunc(strings.Fields(question), func(word string) bool {
+		w := bare(word)
+		return slices.Contains(joining, w) || slices.Contains(stateWords, w) || slices.Contains(askingWords, w)
+	})
+}
+
+// partOf takes a part of a company's name out of a phrase, as all tools take it,
+// and gives the companies that it fits.
+func partOf(list []company, phrase string) (found []company, taken, rest string) {
+	words := strings.Fields(phrase)
+	// More words than any name has are none.
+	for n := min(len(words), 12); n > 0; n-- {
+		for at := 0; at+n <= len(words); at++ {
+			run := words[at : at+n]
+			// The number of a document is no company's.
+			name := strings.Join(run, " ")
+			if strings.Trim(name, "0123456789 ") == "" || slices.ContainsFunc([]string{run[0], run[n-1]}, sentence) {
+				continue
+			}
+			if fits, _ := match(list, name); len(fits) > 0 {
+				return fits, name, strings.Join(joined(slices.Concat(words[:at], words[at+n:])), " ")
+			}
+		}
+	}
+	return nil, "", phrase
+}
+
+// simplified is a phrase without the words of a question and those for states,
+// which no record has as text, and with its words in the singular; it says
+// whether there was a state.
 func simplified(phrase string) (simple string, stateless bool) {
 	var words []string
+	dropped := false
 	for _, word := range strings.Fields(phrase) {
-		w := strings.ToLower(strings.Trim(word, ",.;:?!"))
-		if slices.Contains(stateWords, w) {
-			stateless = true
+		w := bare(word)
+		state := slices.Contains(stateWords, w)
+		stateless = stateless || state
+		if state || slices.Contains(askingWords, w) {
+			dropped = true
 			continue
 		}
+		word = strings.TrimRight(word, ",.;:?!")
 		// What has a digit is a number or a SKU, not a noun.
-		if n := strings.TrimRight(word, ",.;:?!"); len(w) > 3 && strings.HasSuffix(w, "s") && !strings.HasSuffix(w, "ss") && !strings.ContainsAny(w, "0123456789") {
-			word = n[:len(n)-1]
+		if len(w) > 3 && strings.HasSuffix(w, "s") && !strings.HasSuffix(w, "ss") && !strings.ContainsAny(w, "0123456789") && strings.HasSuffix(strings.ToLower(word), "s") {
+			word = word[:len(word)-1]
 		}
-		words = append(words, word)
+		if word != "" {
+			words = append(words, word)
+		}
 	}
-	if stateless {
+	if dropped {
 		words = joined(words)
 	}
 	return strings.Join(words, " "), stateless
@@ -126,6 +217,13 @@ func simplified(phrase string) (simple string, stateless bool) {
 var stateWords = []string{
 	"open", "unpaid", "overdue", "pending", "outstanding", "unreceived", "undelivered", "late", "due", "paid", "closed",
 	"transit", "in-transit", "underway", "under", "way", "their", "its", "that", "which", "are", "is", "still", "currently",
+}
+
+// askingWords are those of a question that name nothing.
+var askingWords = []string{
+	"what", "what's", "where", "when", "who", "how", "many", "much", "show", "find", "list", "give", "get", "see", "search", "look", "tell", "please",
+	"me", "i", "we", "us", "our", "you", "it", "they", "them", "do", "does", "did", "have", "has", "had", "there", "be", "been", "was", "were", "can", "could",
+	"need", "want", "would", "like", "these", "those", "this", "and", "or", "at", "every", "latest", "recent", "newest", "now",
 }
 
 // namedIn takes the name of a company out of a question, and narrows the search
@@ -187,11 +285,24 @@ func joined(words []string) []string {
 
 var joining = []string{"of", "from", "for", "by", "to", "with", "the", "a", "an", "all", "any", "about", "on", "in", "my", "number", "no", "no."}
 
+// scope is where a search looks.
+type scope struct {
+	kinds   []kind
+	reports bool
+}
+
+func everything() scope { return scope{kinds, true} }
+
+// pass is a search for one phrase; an empty one gives the newest.
+type pass struct {
+	phrase string
+	in     scope
+}
+
 type finder struct {
 	*session
 	companies []company
-	kinds     []kind
-	reports   bool
+	wanted    scope
 
 	mu   sync.Mutex
 	hits []hit
@@ -199,16 +310,42 @@ type finder struct {
 	more int
 	// stateless says that a word for a state was left out of the question.
 	stateless bool
+	// unfiltered says that other kinds than those asked for were searched.
+	unfiltered bool
+	// taken is the part of a company's name that the search was narrowed by.
+	taken string
 }
 
-// round searches everywhere for one phrase; an empty one gives the newest.
-func (f *finder) round(phrase string) *toolcall.Failure {
+// round makes some passes at once.
+func (f *finder) round(passes ...pass) *toolcall.Failure {
+	for _, p := range passes {
+		f.pass(p)
+	}
+	return f.wait()
+}
+
+// place is where hits of a kind stand among equals: those asked for first.
+func (f *finder) place(name string) int {
+	at := slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
+	asked := slices.ContainsFunc(f.wanted.kinds, func(k kind) bool { return k.name == name })
+	if name == reportKind {
+		at, asked = len(kinds), f.wanted.reports
+	}
+	if !asked {
+		at += len(kinds) + 1
+	}
+	return at
+}
+
+func (f *finder) pass(p pass) {
 	for ci, c := range f.companies {
-		for _, k := range f.kinds {
-			ki := slices.IndexFunc(kinds, func(other kind) bool { return other.name == k.name })
+		for _, k := range p.in.kinds {
+			if !f.has(k.list) {
+				continue
+			}
 			f.part(k.title+"s of "+string(c.Name), func() *toolcall.Failure {
 				var found page[record]
-				q := query{operation: k.list, path: c.path()}.with("search", phrase).with("page", "1").with("per_page", fmt.Sprint(f.allowed(k.list, k.size)))
+				q := query{operation: k.list, path: c.path()}.with("search", p.phrase).with("page", "1").with("per_page", fmt.Sprint(f.allowed(k.list, k.size)))
 				if failure := f.get(q, &found); failure != nil {
 					return failure
 				}
@@ -218,13 +355,13 @@ func (f *finder) round(phrase string) *toolcall.Failure {
 					f.more++
 				}
 				for i, r := range found.Data {
-					f.add(r, address{k.name, string(c.UUID), string(r.ID)}, c, hit{rank: r.rank(phrase), kind: ki, company: ci, at: i})
+					f.add(r, address{k.name, string(c.UUID), string(r.ID)}, c, hit{rank: r.rank(p.phrase), kind: f.place(k.name), company: ci, at: i})
 				}
 				return nil
 			})
 		}
 	}
-	if f.reports {
+	if p.in.reports && f.has("listReports") {
 		f.part("Reports", func() *toolcall.Failure {
 			var found page[record]
 			if failure := f.get(query{operation: "listReports"}, &found); failure != nil {
@@ -233,20 +370,26 @@ func (f *finder) round(phrase string) *toolcall.Failure {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			for i, r := range found.Data {
-				if rank := r.rank(phrase); rank < 3 || phrase == "" {
-					f.add(r, address{kind: reportKind, id: string(r.ID)}, company{}, hit{rank: rank, kind: len(kinds), at: i})
+				if rank := r.rank(p.phrase); rank < 3 || p.phrase == "" {
+					f.add(r, address{kind: reportKind, id: string(r.ID)}, company{}, hit{rank: rank, kind: f.place(reportKind), at: i})
 				}
 			}
 			return nil
 		})
 	}
-	return f.wait()
 }
 
 // add notes a hit; the caller holds the lock. What cannot be fetched again is no
 // result.
 func (f *finder) add(r record, a address, c company, h hit) {
 	if _, ok := parseAddress(a.String()); !ok {
+		return
+	}
+	// Two passes may find the same.
+	if i := slices.IndexFunc(f.hits, func(other hit) bool { return other.ID == a.String() }); i >= 0 {
+		if h.rank < f.hits[i].rank {
+			f.hits[i].rank, f.hits[i].at = h.rank, h.at
+		}
 		return
 	}
 	h.result = result{a.String(), r.headline(a.kind, c), f.links.page(r.Link, a.String())}
@@ -268,6 +411,19 @@ func (f *finder) answer() annotated {
 		for _, g := range gaps {
 			notes = append(notes, "Not searched: "+strings.Join(g.Parts, ", ")+" ("+strings.TrimSuffix(g.Reason, ".")+").")
 		}
+	}
+	if f.taken != "" {
+		var names []string
+		for _, c := range f.companies {
+			names = append(names, string(cmp.Or(c.Name, c.ShortName)))
+		}
+		more = append(more, fmt.Sprintf("%q was taken for the name of a company: only %s was searched.", f.taken, strings.Join(names, ", ")))
+	}
+	for _, g := range f.guesses {
+		more = append(more, g.String())
+	}
+	if f.unfiltered && len(f.hits) > 0 {
+		more = append(more, "Of the kind that was asked for nothing was found: these are what fits of every kind.")
 	}
 	if len(f.hits) == 0 {
 		more = append(more, "Nothing was found. Try one word of a name, a SKU or a document number. "+

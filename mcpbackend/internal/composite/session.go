@@ -27,9 +27,11 @@ type session struct {
 	bearer string
 	// about are the companies of the call, by uuid.
 	about []string
-	log   *slog.Logger
-	now   time.Time
-	links links
+	// guesses are the companies that were taken for a part of a name.
+	guesses []guess
+	log     *slog.Logger
+	now     time.Time
+	links   links
 
 	parent context.Context
 	ctx    context.Context
@@ -174,7 +176,7 @@ func all[T any](s *session, part string, q query, size, most int) (listed[T], *t
 		failure = s.get(q.with("page", strconv.Itoa(n)), &p)
 		if failure == nil && p.Data == nil {
 			// No list is not an empty one.
-			failure = &toolcall.Failure{Kind: toolcall.Unavailable, Message: "NeonPanel's answer holds no list."}
+			failure = &toolcall.Failure{Kind: toolcall.Unavailable, Message: "NeonPanel's answer is empty where a list should be. Try again later."}
 		}
 		return p, failure
 	}

@@ -135,49 +135,91 @@ type listing struct {
 	Note     string `json:"note,omitempty"`
 }
 
-// list gives the tools by toolset. With a query they are those that speak of most
-// of its words.
+// list gives the tools by toolset, by name. With a query they are those that
+// speak of any of its words, and those that speak of most of them come first.
 func list(tools []catalogue.Tool, toolset, query string) (listing, *toolcall.Failure) {
 	names := toolsets(tools)
 	if toolset != "" && !slices.Contains(names, toolset) {
 		return listing{}, fault(toolcall.InvalidArguments, "There is no toolset %q. Choose from %s, or leave it out.", clip(toolset), strings.Join(names, ", "))
 	}
-	words := strings.Fields(strings.ToLower(query))
-	best, scores := 0, make([]int, len(tools))
-	for i, t := range tools {
-		if toolset == "" || t.Toolset == toolset {
-			scores[i] = score(t, words)
-			best = max(best, scores[i])
-		}
-	}
+	words := telling(query)
 	out := listing{Toolsets: []set{}}
-	if len(words) > 0 && best == 0 {
-		out.Note = "No tool speaks of that. Without query, all are listed."
-		return out, nil
-	}
+	best := map[string]int{}
 	for _, name := range names {
-		s := set{Toolset: name}
-		for i, t := range tools {
-			if t.Toolset == name && (toolset == "" || toolset == name) && scores[i] == best {
-				s.Tools = append(s.Tools, listed{t.Name, t.Title, !t.ReadOnly})
+		if toolset != "" && toolset != name {
+			continue
+		}
+		type scored struct {
+			listed
+			score int
+		}
+		var found []scored
+		for _, t := range tools {
+			if t.Toolset != name {
+				continue
+			}
+			if n := score(t, words); n > 0 || len(words) == 0 {
+				found = append(found, scored{listed{t.Name, t.Title, !t.ReadOnly}, n})
 			}
 		}
-		if s.Tools != nil {
-			out.Toolsets = append(out.Toolsets, s)
+		if found == nil {
+			continue
 		}
+		slices.SortStableFunc(found, func(a, b scored) int { return b.score - a.score })
+		s := set{Toolset: name}
+		for _, f := range found {
+			s.Tools = append(s.Tools, f.listed)
+		}
+		best[name] = found[0].score
+		out.Toolsets = append(out.Toolsets, s)
+	}
+	slices.SortStableFunc(out.Toolsets, func(a, b set) int { return best[b.Toolset] - best[a.Toolset] })
+	if len(out.Toolsets) == 0 {
+		out.Note = "No tool speaks of that. Without query, all are listed."
 	}
 	return out, nil
 }
 
+// telling are the words of a query that say something, in the singular.
+func telling(query string) (words []string) {
+	for _, w := range strings.Fields(strings.ToLower(query)) {
+		w = strings.Trim(w, ",.;:?!\"'")
+		if w == "" || slices.Contains(stopWords, w) {
+			continue
+		}
+		if len(w) > 3 && strings.HasSuffix(w, "s") && !strings.HasSuffix(w, "ss") {
+			w = w[:len(w)-1]
+		}
+		words = append(words, w)
+	}
+	return words
+}
+
+// stopWords are in any description, or in none for what they mean.
+var stopWords = []string{
+	"a", "an", "the", "of", "for", "from", "to", "in", "on", "by", "with", "and", "or", "at", "as", "is", "are", "be", "it", "its", "my", "our", "me", "i", "we", "you",
+	"what", "which", "where", "how", "who", "that", "this", "these", "those", "do", "does", "can", "all", "any", "some", "show", "please", "want", "need",
+	"tool", "tools", "about",
+}
+
+// score says how much a tool speaks of the words: each counts for more in what the
+// tool is called than in how it is described.
 func score(t catalogue.Tool, words []string) (n int) {
-	about := strings.ToLower(t.Name + " " + t.Title + " " + t.Toolset + " " + t.Description)
+	called, described := strings.ToLower(t.Name+" "+t.Title+" "+t.Toolset), strings.ToLower(t.Description)
 	for _, w := range words {
-		if strings.Contains(about, w) {
-			n++
+		switch {
+		case strings.Contains(called, w):
+			n += 2*weight + 1
+		case strings.Contains(described, w):
+			n += 2 * weight
 		}
 	}
 	return n
 }
+
+// weight is more than the words of any query, so that a name never counts for
+// more than another word.
+const weight = 100
 
 func toolsets(tools []catalogue.Tool) []string {
 	var names []string
@@ -206,10 +248,12 @@ func describe(raw json.RawMessage, lookup Lookup) (any, *toolcall.Failure) {
 		return nil, fault(toolcall.InvalidArguments, "names must be a list of names.")
 	}
 	tools := []described{}
+	var unknown []string
 	for _, name := range names {
-		t, ok := lookup(name)
+		t, ok := lookup(strings.TrimSpace(name))
 		if !ok {
-			return nil, fault(toolcall.NotFound, "There is no tool %q. %s names those there are.", clip(name), List)
+			unknown = append(unknown, clip(name))
+			continue
 		}
 		with := Read
 		if !t.ReadOnly {
@@ -217,7 +261,29 @@ func describe(raw json.RawMessage, lookup Lookup) (any, *toolcall.Failure) {
 		}
 		tools = append(tools, described{t.Name, t.Title, t.Toolset, t.Description, with, t.ReadOnly, t.Destructive, t.Idempotent, t.InputSchema})
 	}
-	return map[string]any{"tools": tools}, nil
+	none := fmt.Sprintf("There is no tool %s. %s names those there are.", quoted(unknown), List)
+	switch {
+	case len(tools) == 0:
+		return nil, fault(toolcall.NotFound, "%s", none)
+	case unknown != nil:
+		return description{tools, unknown, none}, nil
+	}
+	return description{Tools: tools}, nil
+}
+
+// description names what there is not beside what there is.
+type description struct {
+	Tools   []described `json:"tools"`
+	Unknown []string    `json:"unknown,omitempty"`
+	Note    string      `json:"note,omitempty"`
+}
+
+func quoted(names []string) string {
+	var out []string
+	for _, name := range names {
+		out = append(out, fmt.Sprintf("%q", name))
+	}
+	return strings.Join(out, ", ")
 }
 
 func fault(kind toolcall.FailureKind, format string, args ...any) *toolcall.Failure {

@@ -42,8 +42,12 @@ func TestToolsAreFoundByToolsetAndWords(t *testing.T) {
 		``:                        `{"toolsets":[{"toolset":"inventory","tools":[{"name":"items_list","title":"Items"}]},{"toolset":"purchasing","tools":[{"name":"bills_create","title":"Create a bill","writes":true},{"name":"bills_list","title":"Bills"}]}]}`,
 		`{"toolset":"inventory"}`: `{"toolsets":[{"toolset":"inventory","tools":[{"name":"items_list","title":"Items"}]}]}`,
 		// The tools that speak of most of the words.
-		`{"query":"landed COST"}`:                            `{"toolsets":[{"toolset":"inventory","tools":[{"name":"items_list","title":"Items"}]},{"toolset":"purchasing","tools":[{"name":"bills_list","title":"Bills"}]}]}`,
-		`{"query":"landed cost of vendors"}`:                 `{"toolsets":[{"toolset":"purchasing","tools":[{"name":"bills_list","title":"Bills"}]}]}`,
+		`{"query":"landed COST"}`:            `{"toolsets":[{"toolset":"inventory","tools":[{"name":"items_list","title":"Items"}]},{"toolset":"purchasing","tools":[{"name":"bills_list","title":"Bills"}]}]}`,
+		`{"query":"landed cost of vendors"}`: `{"toolsets":[{"toolset":"purchasing","tools":[{"name":"bills_list","title":"Bills"}]},{"toolset":"inventory","tools":[{"name":"items_list","title":"Items"}]}]}`,
+		// What a tool is called counts for more than how it is described.
+		`{"query":"Creates a bill?"}`:                        `{"toolsets":[{"toolset":"purchasing","tools":[{"name":"bills_create","title":"Create a bill","writes":true},{"name":"bills_list","title":"Bills"}]}]}`,
+		`{"query":"show me the stock"}`:                      `{"toolsets":[{"toolset":"inventory","tools":[{"name":"items_list","title":"Items"}]}]}`,
+		`{"query":"of the"}`:                                 `{"toolsets":[{"toolset":"inventory","tools":[{"name":"items_list","title":"Items"}]},{"toolset":"purchasing","tools":[{"name":"bills_create","title":"Create a bill","writes":true},{"name":"bills_list","title":"Bills"}]}]}`,
 		`{"query":"landed cost","toolset":"purchasing"}`:     `{"toolsets":[{"toolset":"purchasing","tools":[{"name":"bills_list","title":"Bills"}]}]}`,
 		`{"query":"weather"}`:                                `{"toolsets":[],"note":"No tool speaks of that. Without query, all are listed."}`,
 		`{"params":{"toolset":"inventory","query":"stock"}}`: `{"toolsets":[{"toolset":"inventory","tools":[{"name":"items_list","title":"Items"}]}]}`,
@@ -62,6 +66,20 @@ func TestToolsAreDescribed(t *testing.T) {
 	const want = `{"tools":[{"name":"bills_list","title":"Bills","toolset":"purchasing","description":"Bills <of> vendors, with landed cost.","call_with":"call_read_tool","read_only":true,"destructive":false,"idempotent":false,"input_schema":{"type":"object"}},` +
 		`{"name":"bills_create","title":"Create a bill","toolset":"purchasing","description":"Creates it.","call_with":"call_write_tool","read_only":false,"destructive":false,"idempotent":false,"input_schema":{}}]}`
 	if r.Failure != nil || string(r.Structured) != want {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestOneUnknownNameDoesNotHideTheKnownTools(t *testing.T) {
+	t.Parallel()
+	r := directory.Answer(own(t, directory.Describe), json.RawMessage(`{"names":["nonsense","bills_list"]}`), tools, lookup)
+	var got struct {
+		Tools   []struct{ Name string }
+		Unknown []string
+		Note    string
+	}
+	if r.Failure != nil || json.Unmarshal(r.Structured, &got) != nil || len(got.Tools) != 1 || got.Tools[0].Name != "bills_list" || len(got.Unknown) != 1 || got.Unknown[0] != "nonsense" ||
+		got.Note != `There is no tool "nonsense". list_tools names those there are.` {
 		t.Errorf("%+v", r)
 	}
 }
@@ -99,7 +117,8 @@ func TestWhatTheDirectoryCannotDoIsExplained(t *testing.T) {
 		{directory.List, `{"toolset":"stocks"}`, "Choose from inventory, purchasing", toolcall.InvalidArguments},
 		{directory.List, `{"toolsets":"inventory","x":1}`, "toolset", toolcall.InvalidArguments},
 		{directory.Describe, `{"names":[]}`, "names", toolcall.InvalidArguments},
-		{directory.Describe, `{"names":["bills_list","nonsense"]}`, `no tool "nonsense"`, toolcall.NotFound},
+		{directory.Describe, `{"names":["nonsense"]}`, `no tool "nonsense"`, toolcall.NotFound},
+		{directory.Describe, `{"names":["nonsense","rubbish"]}`, `no tool "nonsense", "rubbish"`, toolcall.NotFound},
 		{directory.Describe, `{"names":["a","b","c","d","e","f","g","h","i","j","k"]}`, "names", toolcall.InvalidArguments},
 	} {
 		tool := own(t, c.tool)
