@@ -307,6 +307,8 @@ func (d *tree) parametersOf(path, method string, item, operation *yaml.Node, h *
 
 	if u := h.Upload; u != nil {
 		limit := int64(u.MaxBytes+2) / 3 * 4
+		// Lines of 76 characters (RFC 2045 §6.8) have ends, and data URLs a beginning.
+		limit += limit/76*2 + 128
 		one, longest := int64(1), int64(2048)
 		nameLimit := int64(200)
 		for _, field := range []Parameter{

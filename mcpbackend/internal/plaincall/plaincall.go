@@ -139,7 +139,8 @@ func status(kind toolcall.FailureKind) int {
 		return http.StatusTooManyRequests
 	case toolcall.Unavailable:
 		return http.StatusBadGateway
-	case toolcall.Timeout:
+	case toolcall.Timeout, toolcall.Canceled:
+		// Of a cancelled call somebody may ask again: there is no outcome to tell.
 		return http.StatusGatewayTimeout
 	default:
 		return http.StatusInternalServerError

@@ -107,6 +107,9 @@ func readArguments(t *catalogue.Tool, arguments json.RawMessage) (values, []othe
 			continue
 		}
 		c := checker{anyPageSize: t.Operation.List != ""}
+		if u := t.Operation.Upload; u != nil {
+			c.content = u.ContentArgument
+		}
 		out[i] = c.argument(p, raw)
 		faults = append(faults, c.faults...)
 	}

@@ -22,6 +22,9 @@ type checker struct {
 	// anyPageSize takes every size of pages that could be meant: it only says how
 	// many rows are wanted.
 	anyPageSize bool
+	// content is the argument that holds a file: how large it may be is said of the
+	// file, not of its spelling.
+	content string
 }
 
 const maxFaults = 20
@@ -47,6 +50,9 @@ func (c *checker) argument(p *catalogue.Parameter, raw json.RawMessage) json.Raw
 	if c.anyPageSize && p.Unlisted && p.Argument == catalogue.PerPageArgument {
 		one := 1.0
 		schema = &catalogue.Schema{Type: schema.Type, Minimum: &one}
+	}
+	if p.In == catalogue.InUpload && p.Argument == c.content {
+		schema = &catalogue.Schema{Type: schema.Type}
 	}
 	c.value(schema, value, p.Argument)
 	switch {
@@ -205,7 +211,7 @@ func convert(s *catalogue.Schema, raw json.RawMessage) json.RawMessage {
 			}
 			return raw
 		}
-		if s.Format == "date" && len(given) > 10 && given[10] == 'T' && isDate(given[:10]) {
+		if s.Format == "date" && len(given) > 10 && given[10] == 'T' && isTime(given) {
 			return marshal(given[:10])
 		}
 		for _, option := range s.Enum {
@@ -353,6 +359,16 @@ func text(raw json.RawMessage) string {
 		return s
 	}
 	return string(raw)
+}
+
+// isTime says that a value is a time, with its zone or without.
+func isTime(value string) bool {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02T15:04Z07:00"} {
+		if _, err := time.Parse(layout, value); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func isDate(value string) bool {

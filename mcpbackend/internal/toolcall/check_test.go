@@ -82,6 +82,8 @@ func TestEveryKindOfArgument(t *testing.T) {
 		{"too many", `{"id":1,"name":"n","tags":"a,b,c,d"}`, "", "", "tags must have 1 to 3 entries, not 4"},
 		{"twice", `{"id":1,"name":"n","tags":["a","a"]}`, "", "", "tags must not hold an entry twice"},
 		{"length", `{"id":1,"name":"äöüßxy"}`, "", "", "name must have at most 5 characters, not 6"},
+		{"a time that is none, for a date", `{"id":1,"name":"n","day":"2026-11-20Tgarbage"}`, "", "", "day must be a date as YYYY-MM-DD"},
+		{"a time without seconds, for a date", `{"id":1,"name":"n","day":"2026-11-20T10:00"}`, "day=2026-11-20", `{"name":"n"}`, ""},
 		{"time", `{"id":1,"name":"n","when":"yesterday"}`, "", "", "when must be a time as"},
 		{"nested", `{"id":1,"name":"n","lines":[{"price":-1,"colour":"red"},7]}`, "", "", "lines[0].sku is required"},
 		{"numbers in lines", `{"id":1,"name":"n","lines":[{"sku":5,"price":"1.10","n":"51","gift":"True"},{"n":1.0,"sku":"b","price":1.10},{"n":"2.0","sku":"c"}]}`,

@@ -3,6 +3,7 @@ package toolcall
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -46,6 +47,7 @@ func (r *runner) follow(ctx context.Context, t *catalogue.Tool, given values, re
 	progress, _ := ctx.Value(progressKey{}).(Progress)
 	var status catalogue.Tool
 	found := false
+	var notes []string
 	if r.tools != nil && next.arguments != nil {
 		status, found = r.tools.Lookup(t.Operation.Next.Tool)
 	}
@@ -71,10 +73,15 @@ func (r *runner) follow(ctx context.Context, t *catalogue.Tool, given values, re
 		request.Bearer = c.Bearer
 		later, err := r.status(ctx, request)
 		if err != nil {
+			if failure := ended(t, &status, err, next); failure != nil {
+				return failed(*failure)
+			}
+			notes = []string{unasked}
 			break
 		}
 		latest, ok := object(later)
 		if !ok {
+			notes = []string{unasked}
 			break
 		}
 		if later.Status != http.StatusAccepted || status.Operation.Next == nil {
@@ -89,7 +96,40 @@ func (r *runner) follow(ctx context.Context, t *catalogue.Tool, given values, re
 			break
 		}
 	}
-	return shown(next.into(body), []string{next.String()})
+	return shown(next.into(body), append(notes, next.String()))
+}
+
+// unasked says that what follows is older than it could be.
+const unasked = "NeonPanel could not be asked just now how far it is."
+
+// ended is the failure of what was accepted, or nil when the question for it
+// failed in a way that may pass.
+func ended(t, status *catalogue.Tool, err error, next following) *Failure {
+	f := explain(status, err)
+	var e *neonpanel.Error
+	switch {
+	case !errors.As(err, &e):
+		return nil
+	case e.Class == neonpanel.Unauthenticated:
+		f.Message += " NeonPanel goes on meanwhile: then call " + next.tool + " with " + string(next.arguments) + "."
+		return &f
+	case e.Class == neonpanel.Rejected:
+		// The input of the question was NeonPanel's own.
+		f.Message = "NeonPanel took it on, and then rejected it" + said(e) + "."
+		for _, field := range e.Fields {
+			f.Message += fmt.Sprintf("\n- %s: %s", field.Name, field.Message)
+		}
+	case e.Class == neonpanel.Forbidden, e.Class == neonpanel.NotFound, e.Status >= 400 && e.Status < 500 && e.Reason == neonpanel.ReasonUnexpected:
+		if !t.ReadOnly {
+			f.Message = "NeonPanel took it on, but does not tell how it ended. " + f.Message
+		}
+	default:
+		return nil
+	}
+	if !t.ReadOnly {
+		f.Message += "\nLook whether anything was made of it before you try again."
+	}
+	return &f
 }
 
 func (r *runner) status(ctx context.Context, request neonpanel.Request) (*neonpanel.Response, error) {
@@ -151,8 +191,13 @@ func nextOf(t *catalogue.Tool, given values, body []byte, response *neonpanel.Re
 		value := descend(body, []string{next.Take[name]})
 		switch {
 		case len(value) > 2 && value[0] == '"':
-			arguments.member(name, value)
-		case response.RequestID != "":
+			// It becomes part of a path.
+			if neonpanel.ValidPathArgument(text(value)) {
+				arguments.member(name, value)
+			} else {
+				complete = false
+			}
+		case neonpanel.ValidPathArgument(response.RequestID):
 			arguments.member(name, marshal(response.RequestID))
 		default:
 			complete = false

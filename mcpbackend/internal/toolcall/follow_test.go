@@ -98,7 +98,8 @@ func TestImportsAreFollowedUp(t *testing.T) {
 		"failed":                  {[]http.HandlerFunc{answer(200, "application/json", `{"status":"error"}`)}, "[15s]", 2, `"status":"error"`, false},
 		"the status is not there": {[]http.HandlerFunc{answer(500, "text/html", "<p>")}, "[15s]", 2, `"status":"queued"`, true},
 		"the status is no JSON":   {[]http.HandlerFunc{answer(200, "application/json", "{")}, "[15s]", 2, `"status":"queued"`, true},
-		"the token ran out":       {[]http.HandlerFunc{answer(401, "application/json", `{}`)}, "[15s]", 2, `"status":"queued"`, true},
+		"it cannot be asked":      {[]http.HandlerFunc{answer(500, "text/html", "<p>")}, "[15s]", 2, "could not be asked just now how far it is", true},
+		"too many questions":      {[]http.HandlerFunc{answer(429, "application/json", `{}`)}, "[15s]", 2, "could not be asked just now", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -184,5 +185,62 @@ func TestTheStatusOfAnImportIsFollowedUpToo(t *testing.T) {
 	result := s.call(t, "check_import_processing", `{"companyUuid":"a","requestId":"r-1"}`)
 	if result.Text != `{"status":"done"}` || fmt.Sprint(clock.waits) != "[5s]" {
 		t.Errorf("%v: %s", clock.waits, result.Text)
+	}
+}
+
+// What NeonPanel says at the end is the outcome, not a reason to wait.
+func TestAnImportThatFailsInTheEndHasFailed(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		last  http.HandlerFunc
+		kind  FailureKind
+		wants []string
+	}{
+		"rejected": {answer(422, "application/json", `{"message":"The file could not be read.","errors":{"file":["No text in it."]}}`), Rejected,
+			[]string{`took it on, and then rejected it ("The file could not be read").`, "- file: No text in it.", "Look whether anything was made of it"}},
+		"not found":         {answer(404, "application/json", `{"message":"No such import."}`), NotFound, []string{`("No such import")`, "took it on, but does not tell how it ended"}},
+		"forbidden":         {answer(403, "application/json", `{}`), Forbidden, []string{"refused this"}},
+		"another status":    {answer(418, "application/json", `{"message":"A teapot."}`), Unavailable, []string{`status 418 ("A teapot")`}},
+		"the token ran out": {answer(401, "application/json", `{}`), Unauthenticated, []string{"did not accept the sign-in", handback}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := followStage(t, importing(processing("5"), test.last))
+			result := s.call(t, "create_documents_by_pdf", uploading)
+			if result.Failure == nil || result.Failure.Kind != test.kind || s.calls.Load() != 3 {
+				t.Fatalf("%d calls, %+v", s.calls.Load(), result)
+			}
+			for _, want := range test.wants {
+				if !strings.Contains(result.Text, want) {
+					t.Errorf("%q lacks %q", result.Text, want)
+				}
+			}
+			if strings.Contains(result.Text, "still working") {
+				t.Errorf("it waits on: %s", result.Text)
+			}
+		})
+	}
+}
+
+func TestARequestIDThatIsAPathIsNotHandedOn(t *testing.T) {
+	t.Parallel()
+	s, _ := followStage(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Request-Id", "../x")
+		if strings.HasSuffix(r.URL.Path, "pdf") {
+			answer(202, "application/json", `{"request_id":"../../x?y","status":"queued"}`)(w, r)
+			return
+		}
+		answer(202, "application/json", `{"status":"queued"}`)(w, r)
+	})
+	for tool, arguments := range map[string]string{
+		"create_documents_by_pdf": uploading, "create_documents": `{"companyUuid":"a","data":{}}`,
+	} {
+		result := s.call(t, tool, arguments)
+		if strings.Contains(string(result.Structured), `"_next"`) || strings.Contains(result.Text, " with {") {
+			t.Errorf("%s: %s", tool, result.Text)
+		}
+	}
+	if n := s.calls.Load(); n != 2 {
+		t.Errorf("%d calls", n)
 	}
 }

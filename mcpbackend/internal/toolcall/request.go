@@ -106,7 +106,7 @@ func upload(operation *catalogue.Operation, given values, r *neonpanel.Request) 
 	}
 	name, link, content := argument(u.NameArgument), argument(u.LinkArgument), argument(u.ContentArgument)
 	var faults []string
-	if strings.ContainsAny(name, "/\\") || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+	if strings.ContainsAny(name, "/\\") || strings.Trim(name, ". ") == "" || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		faults = append(faults, u.NameArgument+" must be a plain file name, without folders")
 	}
 	switch {
@@ -136,14 +136,18 @@ func upload(operation *catalogue.Operation, given values, r *neonpanel.Request) 
 func decodeFile(u *catalogue.Upload, content string) ([]byte, string) {
 	tooLarge := fmt.Sprintf("must be a file of at most %d bytes; use %s for a larger one", u.MaxBytes, u.LinkArgument)
 	// A data URL is what browsers make of a file.
-	if rest, ok := strings.CutPrefix(content, "data:"); ok {
+	if rest, ok := strings.CutPrefix(strings.TrimSpace(content), "data:"); ok {
 		_, encoded, found := strings.Cut(rest, ";base64,")
 		if !found {
 			return nil, "must be base64"
 		}
 		content = encoded
 	}
-	content = strings.TrimRight(strings.TrimSpace(content), "=")
+	if strings.ContainsAny(content, " \t\r\n") {
+		// base64 is often wrapped in lines (RFC 2045 §6.8).
+		content = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "").Replace(content)
+	}
+	content = strings.TrimRight(content, "=")
 	if base64.RawStdEncoding.DecodedLen(len(content)) > u.MaxBytes+2 {
 		return nil, tooLarge
 	}

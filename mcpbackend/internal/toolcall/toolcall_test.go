@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -417,7 +418,7 @@ func TestDocumentsAreCreatedFromExactJSON(t *testing.T) {
 
 func TestPDFArrivesAndTheNextCallIsNamed(t *testing.T) {
 	t.Parallel()
-	pdf := "%PDF-1.7 \x00\xff with bytes"
+	pdf := "%PDF-1.7 \x00\xff with bytes, and with more of them than stand in one line of a mail"
 	encoded := base64.StdEncoding.EncodeToString([]byte(pdf))
 	accept := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "15")
@@ -426,7 +427,8 @@ func TestPDFArrivesAndTheNextCallIsNamed(t *testing.T) {
 	}
 	t.Run("content", func(t *testing.T) {
 		t.Parallel()
-		for _, content := range []string{encoded, strings.TrimRight(encoded, "="), "data:application/pdf;base64," + encoded, base64.URLEncoding.EncodeToString([]byte(pdf))} {
+		for _, content := range []string{encoded, strings.TrimRight(encoded, "="), "data:application/pdf;base64," + encoded, base64.URLEncoding.EncodeToString([]byte(pdf)),
+			wrapped(encoded, `\n`), wrapped(encoded, " "), `\r\n` + encoded[:10] + `\t` + encoded[10:], "data:application/pdf;base64," + wrapped(encoded, `\r\n`)} {
 			s := newStage(t, func(w http.ResponseWriter, r *http.Request) {
 				body, _ := io.ReadAll(r.Body)
 				if r.Method != "POST" || r.URL.RequestURI() != "/api/v1/companies/a/import/bill/pdf?filename=my+bill.pdf" || r.Header.Get("Content-Type") != "application/pdf" || string(body) != pdf {
@@ -489,6 +491,53 @@ func TestPDFArrivesAndTheNextCallIsNamed(t *testing.T) {
 	})
 }
 
+// wrapped is base64 in lines, as RFC 2045 has it.
+func wrapped(encoded, end string) string {
+	var b strings.Builder
+	for len(encoded) > 76 {
+		b.WriteString(encoded[:76] + end)
+		encoded = encoded[76:]
+	}
+	return b.String() + encoded + end
+}
+
+// How large a file may be is said of the file, whatever stands around it and
+// between its lines.
+func TestTheLargestFileIsTakenHoweverItIsWritten(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, nil)
+	tool := s.tool(t, "create_documents_by_pdf")
+	operation := tool.Operation
+	operation.Upload = &catalogue.Upload{MaxBytes: 300, Magic: "%PDF-", LinkArgument: "link", ContentArgument: "content", NameArgument: "fileName"}
+	operation.Parameters = slices.Clone(operation.Parameters)
+	for i := range operation.Parameters {
+		if p := &operation.Parameters[i]; p.Argument == "content" {
+			longest := int64(400)
+			p.Schema = &catalogue.Schema{Type: "string", MaxLength: &longest}
+		}
+	}
+	tool.Operation = operation
+	for size, want := range map[int]string{300: "", 301: "content must be a file of at most 300 bytes; use link for a larger one", 3000: "at most 300 bytes; use link"} {
+		pdf := "%PDF-" + strings.Repeat("x", size-5)
+		encoded := base64.StdEncoding.EncodeToString([]byte(pdf))
+		for name, content := range map[string]string{
+			"plain": encoded, "in lines": wrapped(encoded, "\n"), "in lines of others": wrapped(encoded, "\r\n"), "with spaces": " " + wrapped(encoded, " "),
+			"a data URL": "data:application/pdf;base64," + encoded, "a data URL in lines": "data:application/pdf;base64," + wrapped(encoded, "\r\n"),
+		} {
+			arguments, _ := json.Marshal(map[string]string{"companyUuid": "a", "fileName": "b.pdf", "content": content})
+			given, _, faults := readArguments(&tool, arguments)
+			var body []byte
+			if len(faults) == 0 {
+				request, wrong := buildRequest(&tool, given)
+				body, faults = request.Body, wrong
+			}
+			if fault := strings.Join(faults, ";"); want == "" && (fault != "" || string(body) != pdf) || !strings.Contains(fault, want) {
+				t.Errorf("%d bytes, %s: %q", size, name, fault)
+			}
+		}
+	}
+}
+
 func TestBadUploadsAreRefused(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, nil)
@@ -498,10 +547,12 @@ func TestBadUploadsAreRefused(t *testing.T) {
 		"both":          {`"fileName":"b.pdf","link":"https://a.example.com/","content":"` + encode("%PDF-1") + `"`, "exactly one"},
 		"no name":       {`"content":"` + encode("%PDF-1") + `"`, "fileName is required"},
 		"folders":       {`"fileName":"../b.pdf","content":"` + encode("%PDF-1") + `"`, "plain file name"},
+		"a folder":      {`"fileName":"..","content":"` + encode("%PDF-1") + `"`, "plain file name"},
+		"this folder":   {`"fileName":".","link":"https://files.neonpanel.com/b.pdf"`, "plain file name"},
 		"no PDF":        {`"fileName":"b.pdf","content":"` + encode("PK zip") + `"`, "begins with %PDF-"},
 		"no base64":     {`"fileName":"b.pdf","content":"%PDF-1.7"`, "must be base64"},
 		"no base64 URL": {`"fileName":"b.pdf","content":"data:application/pdf,%PDF"`, "must be base64"},
-		"too large":     {`"fileName":"b.pdf","content":"` + encode("%PDF-"+strings.Repeat("x", 3_000_000)) + `"`, "must"},
+		"too large":     {`"fileName":"b.pdf","content":"` + encode("%PDF-"+strings.Repeat("x", 3_000_000-4)) + `"`, "content must be a file of at most 3000000 bytes; use link for a larger one"},
 		"bad link":      {`"fileName":"b.pdf","link":"http://a.neonpanel.com/"`, "https link"},
 	} {
 		result := s.call(t, "create_documents_by_pdf", `{"companyUuid":"a",`+test.arguments+`}`)
