@@ -17,8 +17,9 @@ const mostConsents = 100_000
 type Consents struct {
 	now func() time.Time
 
-	mu   sync.Mutex
-	used map[string]time.Time // when each runs out
+	mu    sync.Mutex
+	used  map[string]time.Time // when each runs out
+	order []string             // in which they were used
 }
 
 // NewConsents makes the memory of one process.
@@ -34,18 +35,16 @@ func (c *Consents) Take(_ context.Context, id string, _, expires time.Time) (boo
 	if _, used := c.used[id]; used {
 		return false, nil
 	}
+	for len(c.order) > 0 && !c.now().Before(c.used[c.order[0]]) {
+		delete(c.used, c.order[0])
+		c.order = c.order[1:]
+	}
+	// To forget one that is still good would let it be used again.
 	if len(c.used) >= mostConsents {
-		for old, expired := range c.used {
-			if !c.now().Before(expired) {
-				delete(c.used, old)
-			}
-		}
-		// To forget one that is still good would let it be used again.
-		if len(c.used) >= mostConsents {
-			return false, errors.New("too many consents are in use")
-		}
+		return false, errors.New("too many consents are in use")
 	}
 	c.used[id] = expires
+	c.order = append(c.order, id)
 	return true, nil
 }
 
