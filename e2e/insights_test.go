@@ -683,6 +683,37 @@ func TestCompositeAnswersSayWhatFailed(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what is not read is not nought", func(t *testing.T) {
+		g.fault(t, stack.Fault{Path: path + "/inventory-items/*", Kind: "status", Status: 500})
+		var got struct {
+			Date    string                  `json:"date"`
+			Totals  map[string]*json.Number `json:"totals"`
+			Running *[]itemRow              `json:"running_out"`
+		}
+		r := g.insight(t, token, "inventory_health", nil, &got)
+		o := owner{company: c, token: token}
+		items, inStock, units := 0, int64(0), int64(0)
+		for _, item := range g.ledgerItems(t, o, "to", got.Date) {
+			items++
+			units += item.OnHand
+			if item.OnHand > 0 {
+				inStock++
+			}
+		}
+		for name, want := range map[string]int64{"items": int64(items), "items_in_stock": inStock, "items_out_of_stock": int64(items) - inStock, "units": units} {
+			if n := got.Totals[name]; n == nil || n.String() != fmt.Sprint(want) {
+				t.Errorf("%s is not %d, as the books say: %.600s", name, want, r.text())
+			}
+		}
+		for _, name := range []string{"stock_value_at_landed_cost", "items_in_stock_without_landed_cost", "items_running_out", "slow_items"} {
+			if n, there := got.Totals[name]; !there || n != nil {
+				t.Errorf("%s is %v: %.600s", name, n, r.text())
+			}
+		}
+		if got.Running != nil {
+			t.Errorf("running out: %v", *got.Running)
+		}
+	})
 	t.Run("search", func(t *testing.T) {
 		g.fault(t, stack.Fault{Path: path + "/bills", Kind: "status", Status: 500})
 		var got found
