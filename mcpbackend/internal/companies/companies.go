@@ -115,7 +115,7 @@ func FitOf(given, id, uuid, name, shortName string) Fit {
 	switch {
 	case given == "":
 		return None
-	case given == id, given == strings.ToLower(uuid), given == names[0], given == names[1]:
+	case given == id, strings.EqualFold(given, uuid), strings.EqualFold(given, names[0]), strings.EqualFold(given, names[1]):
 		return Exact
 	case utf8.RuneCountInString(given) < shortest, strings.Trim(given, "0123456789") == "":
 		// A number is an id, and not the beginning of a name.

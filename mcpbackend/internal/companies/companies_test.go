@@ -164,7 +164,7 @@ func FuzzFitOf(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, given, name string) {
 		fit := FitOf(given, "1", "u1", name, "")
-		if strings.TrimSpace(given) != "" && strings.ToLower(strings.TrimSpace(given)) == strings.ToLower(strings.TrimSpace(name)) && fit != Exact {
+		if strings.TrimSpace(given) != "" && strings.EqualFold(strings.TrimSpace(given), strings.TrimSpace(name)) && fit != Exact {
 			t.Errorf("%q is not all of %q", given, name)
 		}
 		if strings.TrimSpace(given) == "" && fit != None {
